@@ -1,0 +1,593 @@
+"""Configurations: composing them by Hydra, checking them against signatures, building what they name.
+
+With `cli.py` the only place that knows Hydra. A thing that can be chosen is a YAML with a `_target_`, the dotted path
+of a `make`, and that function's keyword-only arguments; their annotations are the schema. What is wrong with a
+configuration is said in one sentence (`UserError`) before anything is made. jax is not imported before something is
+checked or built, so that the command line answers `--help` at once.
+"""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra import version as hydra_version
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+if TYPE_CHECKING:
+    from infojax.types import Agent, Environment, HostFactory, Objective, UserError
+
+CONFIGS = "infojax.configs"
+GROUPS = ("agent", "objective", "env", "experiment")
+PARTS = ("agent", "objective", "env")
+# What changes nothing in a run's numbers: it neither names a run nor sets it apart from another.
+NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "checkpoint", "choices")
+# The errors that a composition ends in because of what the user wrote.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+class Built(NamedTuple):
+    """What a configuration names, made."""
+
+    agent: "Agent"
+    environment: "Environment | HostFactory"
+    objective: "Objective"
+
+
+# --- composing ---------------------------------------------------------------------------------------------------
+
+
+def compose(
+    overrides: Sequence[str] = (), *, config_name: str = "train", config_dir: str | Path | None = None
+) -> dict[str, Any]:
+    """The resolved, checked configuration that the command line would make of the same words.
+
+    Args:
+        overrides: Hydra words such as `agent=sac` or `agent.batch_size=64`.
+        config_name: the primary configuration.
+        config_dir: a folder with further configurations, like `--config-dir`.
+
+    Returns:
+        A plain dictionary; `choices` says which agent, objective and env were chosen.
+
+    Raises:
+        UserError: an unknown name or key, a wrong option.
+    """
+    register_gymnasium()
+    words, folders = list(overrides), []
+    if config_dir is not None:
+        folders = [Path(config_dir).resolve()]
+        if not folders[0].is_dir():
+            raise _user_error(f"config_dir={config_dir} is not a folder; give the one that holds your agent/, env/, …")
+        words.append(f"hydra.searchpath=[{word(f'file://{folders[0]}')}]")
+    # A notebook or a Hydra application may have initialised Hydra for itself: it finds it again as it was.
+    before, version_base = GlobalHydra.instance().hydra, hydra_version.getbase()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(CONFIGS, job_name="infojax", version_base="1.3"):
+            composed = hydra_compose(config_name, words, return_hydra_config=True)
+    except (*COMPOSITION_ERRORS, ValueError) as error:
+        raise _user_error(explain(error, words, folders)) from error
+    finally:
+        GlobalHydra.instance().hydra = before
+        if version_base is not None:
+            hydra_version.setbase(str(version_base))
+    choices = composed.hydra.runtime.choices
+    OmegaConf.set_struct(composed, False)
+    composed.pop("hydra")
+    return plain(composed, choices)
+
+
+def plain(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """A composed configuration as a plain dictionary: resolved, its options checked, with the choices made."""
+    try:
+        resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise _user_error(explain(error)) from error
+    chosen = {group: choices.get(group) for group in PARTS}
+    if str(chosen["env"]).endswith("/any") and isinstance(resolved.get("env"), dict):
+        chosen["env"] = str(chosen["env"]).removesuffix("any") + str(resolved["env"].get("id"))
+    return check_options({**resolved, "choices": chosen})
+
+
+@cache
+def register_gymnasium() -> None:
+    """Make every id that Gymnasium knows an `env=gymnasium/ID`; ids with a slash become groups of their own."""
+    import gymnasium
+
+    for name in gymnasium.registry:
+        folder, _, leaf = f"env/gymnasium/{name}".rpartition("/")
+        node = {"_target_": "infojax.envs.gymnasium.make", "id": name, "episode_length": None}
+        ConfigStore.instance().store(group=folder, name=leaf, node=node, package="env", provider="gymnasium")
+
+
+def at_most(limit: Any, value: Any) -> Any:
+    """`${at_most:LIMIT,VALUE}` in a YAML; what is no number is left to the check of the key it came from."""
+    numbers = [entry for entry in (limit, value) if isinstance(entry, int | float) and not isinstance(entry, bool)]
+    return min(numbers, default=limit)
+
+
+# At import, because the workers of a parallel sweep resolve what the parent composed.
+OmegaConf.register_new_resolver("at_most", at_most, replace=True)
+
+
+def word(value: Any) -> str:
+    """A Python value as it stands right of `=` in a Hydra word."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{word(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(word(entry) for entry in value) + "]"
+    if not isinstance(value, str):
+        return str(value)
+    # Unquoted only where the grammar cannot read it as anything else, a number or null for instance.
+    if re.fullmatch(r"[A-Za-z_][\w/.-]*", value) and value.lower() not in ("null", "true", "false", "inf", "nan"):
+        return value
+    return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + ("\\" if value.endswith("\\") else "") + "'"
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The configuration in a YAML file."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return found
+
+
+def write(path: str | Path, config: Mapping[str, Any]) -> None:
+    """Write a configuration as YAML; a reader sees either the whole of it or what was there before."""
+    draft = Path(f"{path}.draft")
+    draft.write_text(yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True))
+    os.replace(draft, path)
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """A stable name: the same command finds the run that it began."""
+    choices = config.get("choices") or {}
+    agent, objective, env = (choices.get(group) for group in PARTS)
+    names = [agent, None if objective in ("none", agent) else objective, env]
+    counting = {key: value for key, value in config.items() if key not in NEUTRAL}
+    digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()[:8]
+    return "-".join([re.sub(r"[^\w.-]+", "_", str(name)) for name in names if name] + [digest])
+
+
+def run_directory(config: Mapping[str, Any]) -> Path:
+    """Where the run of this configuration is kept."""
+    return Path(config["run_dir"]).expanduser() if config.get("run_dir") else Path("runs") / run_name(config)
+
+
+def check_run_directory(config: Mapping[str, Any]) -> None:
+    """Refuse a run directory that cannot be made or written; nothing is made here."""
+    folder = run_directory(config).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    reason = None
+    if not existing.is_dir():
+        reason = f"{existing} is a file"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        reason = f"{existing} is not writable for you"
+    if reason:
+        raise _user_error(f"run_dir={folder} cannot be written: {reason}; choose another folder by run_dir=FOLDER")
+
+
+def difference(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The keys in which two configurations are different runs, each with both values."""
+    absent = "nothing"
+    before, now = (
+        dict(_leaves({key: value for key, value in given.items() if key not in NEUTRAL})) for given in (saved, config)
+    )
+    keys = [key for key in {**before, **now} if before.get(key, absent) != now.get(key, absent)]
+    keys.sort(key=lambda key: not key.endswith("._target_"))  # another agent altogether is told first
+    return [f"{key} ({_show(before.get(key, absent))} there, {_show(now.get(key, absent))} here)" for key in keys]
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything that is not a dictionary; lists are values."""
+    if not isinstance(config, Mapping):
+        yield prefix, list(config) if isinstance(config, tuple) else config
+        return
+    for key, value in config.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+# --- building ----------------------------------------------------------------------------------------------------
+
+
+def build(config: Mapping[str, Any]) -> Built:
+    """Import, check and make what a configuration names: environment, then objective, then agent.
+
+    All three are checked against their signatures before the first is made.
+    """
+    makes = {part: _target(part, config.get(part)) for part in PARTS}
+    given = {part: check_arguments(makes[part], part, config[part]) for part in PARTS}
+    environment = makes["env"](**given["env"])
+    objective = makes["objective"](environment.spec, **given["objective"])
+    agent = makes["agent"](environment.spec, objective, **given["agent"])
+    return Built(agent, environment, objective)
+
+
+def _target(part: str, section: Any) -> Callable[..., Any]:
+    if not isinstance(section, Mapping):
+        raise _user_error(f"{part} is {_show(section)}; choose one by {part}=NAME{_listing(options(part))}")
+    path = section.get("_target_")
+    module_name, _, name = str(path).rpartition(".")
+    if not isinstance(path, str) or not module_name:
+        raise _user_error(f"{part}._target_ is {_show(path)}; give the dotted path of a make, such as mymodule.make")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        hint = f"module {error.name} is not found; install it or put its folder on PYTHONPATH"
+        raise _user_error(f"{part}._target_={path} cannot be imported: {hint}") from error
+    make = getattr(module, name, None)
+    if not callable(make):
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise _user_error(f"{part}._target_={path}: {module_name} has no function {name}{_nearest(name, functions)}")
+    return make
+
+
+def check_arguments(make: Callable[..., Any], part: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that a section gives to its `make`, converted as its annotations say."""
+    parameters = inspect.signature(make).parameters.values()
+    known = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    try:
+        annotations = typing.get_type_hints(make, include_extras=True)
+    except NameError:  # names that exist for type checkers alone
+        annotations = {}
+    given = {str(key): value for key, value in section.items() if key != "_target_"}
+    for key in given:
+        if key not in known and not open_ended:
+            raise _user_error(f"{part}.{key} is not a key of {section['_target_']}{_nearest(key, known, part)}")
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in given:
+            wanted = describe(annotations.get(name, Any))
+            raise _user_error(f"{part}.{name} is missing; give it as {part}.{name}=VALUE, {wanted}")
+    empty = inspect.Parameter.empty
+    return {
+        key: check(f"{part}.{key}", value, annotations.get(key, Any), known[key].default if key in known else empty)
+        for key, value in given.items()
+    }
+
+
+def check_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with its options (all but agent, objective and env) checked and converted."""
+    schema, defaults = _option_types(), _option_defaults()
+    given = dict(_leaves({key: value for key, value in config.items() if key not in (*PARTS, "choices")}))
+    checked: dict[str, Any] = {key: config[key] for key in (*PARTS, "choices") if key in config}
+    for key in given:
+        if key not in schema:
+            top = key.partition(".")[0]
+            if top in ("experiment", "local"):
+                raise _user_error(f"the file chosen by {top}= sets {key}; begin it with the line `# @package _global_`")
+            inside = [name for name in schema if name.startswith(f"{top}.")]
+            if key == top and inside:
+                raise _user_error(f"{key}={_show(given[key])} is not a section; give {' or '.join(inside)} instead")
+            raise _user_error(f"{key} is not an option{_nearest(key, [*schema, *GROUPS])}")
+    for key, annotation in schema.items():
+        if key not in given:
+            raise _user_error(f"{key} is missing; give it as {key}=VALUE, {describe(annotation)}")
+        value = given[key]
+        if key == "logger" and isinstance(value, str):
+            value = [value] if value else []
+        value = check(key, value, annotation, defaults.get(key, inspect.Parameter.empty))
+        section, _, name = key.rpartition(".")
+        (checked.setdefault(section, {}) if section else checked)[name] = list(value) if key == "logger" else value
+    return checked
+
+
+def _option_types() -> dict[str, Any]:
+    from infojax.types import Count, Range
+
+    return {
+        "seed": Annotated[int, Range(0, 2**31 - 1)],  # jax drops the higher bits of a seed
+        "num_seeds": Count,
+        "seeds": Literal["vmap", "map"],
+        "total_steps": Count,
+        "run_dir": str | None,
+        "overwrite": bool,
+        "logger": tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        "progress": bool,
+        "evaluation.every": Count,
+        "evaluation.episodes": Count,
+        "checkpoint.every": Count,
+        "checkpoint.keep": Count,
+        "log.every": Count,
+    }
+
+
+def _option_defaults() -> dict[str, Any]:
+    path = configs_folder() / "train.yaml"
+    return dict(_leaves(read(path))) if path.exists() else {}
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+class _Unfit(Exception):
+    """A value that an annotation does not admit; `within` is False where only its range is wrong."""
+
+    def __init__(self, in_range: bool = True) -> None:
+        super().__init__()
+        self.in_range = in_range
+
+
+def check(key: str, value: Any, annotation: Any, default: Any = inspect.Parameter.empty) -> Any:
+    """`value` as the annotation wants it, or a sentence with the key, the value and what is expected."""
+    try:
+        return convert(value, annotation)
+    except _Unfit as unfit:
+        fault = "is not accepted" if unfit.in_range else "is out of range"
+        example = "" if default in (inspect.Parameter.empty, None) else f", for example {key}={_show(default)}"
+        message = f"{key}={_show(value)} {fault}; give {describe(annotation)}{example}"
+    raise _user_error(message)
+
+
+def convert(value: Any, annotation: Any) -> Any:
+    """`value` as the annotation wants it: numbers written as text and lists come from YAML; a bool is no number."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        converted = convert(value, arguments[0])
+        for bound in arguments[1:]:
+            if hasattr(bound, "__contains__") and converted is not None and converted not in bound:
+                raise _Unfit(in_range=False)
+        return converted
+    if origin in (Union, types.UnionType):
+        faults = []
+        for member in arguments:
+            try:
+                return convert(value, member)
+            except _Unfit as unfit:
+                faults.append(unfit)
+        raise _Unfit(in_range=all(fault.in_range for fault in faults))
+    if origin is Literal:
+        if any(value == entry and type(value) is type(entry) for entry in arguments):
+            return value
+        raise _Unfit
+    if annotation in (tuple, list) or origin in (tuple, list):
+        return _convert_sequence(value, origin or annotation, arguments)
+    if annotation in (bool, str, None, type(None)):
+        if isinstance(value, annotation or type(None)):
+            return value
+        raise _Unfit
+    if annotation in (int, float):
+        return _convert_number(value, annotation)
+    return value  # an annotation of the user's own: his `make` judges it
+
+
+def _convert_sequence(value: Any, kind: type, arguments: tuple[Any, ...]) -> Any:
+    if not isinstance(value, list | tuple):
+        raise _Unfit
+    if kind is list or not arguments or arguments[-1] is Ellipsis:
+        entries = [arguments[0] if arguments else Any] * len(value)
+    else:
+        entries = list(arguments)
+    if len(entries) != len(value):
+        raise _Unfit
+    return kind(convert(entry, annotation) for entry, annotation in zip(value, entries, strict=True))
+
+
+def _convert_number(value: Any, kind: type) -> int | float:
+    number: Any = value
+    if isinstance(value, str):  # YAML's own loader reads 1e-3, which has no dot, as text
+        try:
+            number = float(value)
+        except ValueError:
+            raise _Unfit from None
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise _Unfit
+    if kind is float:
+        return float(number)
+    if isinstance(number, float):  # 1e6 is a fine way to write a whole number
+        if not math.isfinite(number) or not number.is_integer():
+            raise _Unfit
+        return int(number)
+    return number
+
+
+def describe(annotation: Any) -> str:
+    """In words, what an annotation admits."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return " ".join([describe(arguments[0]), *(_describe_range(bound) for bound in arguments[1:])]).strip()
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(member) for member in arguments)
+    if origin is Literal:
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(_show(entry) for entry in arguments)
+    if annotation in (tuple, list) or origin in (tuple, list):
+        if not arguments:
+            return "a list"
+        if origin is list or arguments[-1] is Ellipsis:
+            return f"a list like [A,B], each entry {describe(arguments[0])}"
+        return f"a list of {len(arguments)} entries: {', then '.join(map(describe, arguments))}"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+    return names.get(annotation, "a value")
+
+
+def _describe_range(bound: Any) -> str:
+    low, high = getattr(bound, "low", None), getattr(bound, "high", None)
+    if low is None or high is None:
+        return ""
+    if math.isinf(low) and math.isinf(high):
+        return "other than inf" if getattr(bound, "open_high", False) else ""
+    if math.isinf(high):
+        return f"above {low:g}" if bound.open_low else f"of at least {low:g}"
+    if math.isinf(low):
+        return f"below {high:g}" if bound.open_high else f"of at most {high:g}"
+    lowest = f"above {low:g}" if bound.open_low else f"from {low:g}"
+    highest = f"below {high:g}" if bound.open_high else f"{high:.10g}"
+    return f"{lowest} and {highest}" if bound.open_high else f"{lowest} {'up ' if bound.open_low else ''}to {highest}"
+
+
+def _show(value: Any) -> str:
+    """A value as the user would write it."""
+    if value == "":
+        return "(empty)"
+    return value if isinstance(value, str) else word(value)
+
+
+# --- what there is, and what is near -----------------------------------------------------------------------------
+
+
+def configs_folder() -> Path:
+    """The folder of the packaged configurations."""
+    spec = find_spec(CONFIGS)
+    if spec is None or spec.origin is None:
+        raise _user_error("infojax is not installed with its configurations; run `pip install -e .` in its folder")
+    return Path(spec.origin).parent
+
+
+def options(group: str, folders: Iterable[str | Path] = (), *, gymnasium: bool = True) -> list[str]:
+    """The names that `group=` takes, from the package, from further folders and from Gymnasium."""
+    names = set()
+    for root in (configs_folder() / group, *(Path(folder) / group for folder in folders)):
+        names |= {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")}
+    if group == "env" and gymnasium:
+        from gymnasium import registry
+
+        names |= {f"gymnasium/{name}" for name in registry}
+    return sorted(names)
+
+
+def folders_of(words: Iterable[str], config_dir: str | None = None) -> list[Path]:
+    """The further folders that a command names, by `--config-dir` and by `hydra.searchpath=[…]`."""
+    found = [Path(config_dir)] if config_dir else []
+    for given in words:
+        key, _, value = given.lstrip("+").partition("=")
+        if key == "hydra.searchpath":
+            found += [Path(entry.removeprefix("file://")) for entry in re.split(r"[\[\],'\" ]+", value) if entry]
+    return found
+
+
+def _near(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """The names nearest to `name`, as a whole or in their last part, without regard to case."""
+    lower: dict[str, list[str]] = {}
+    for entry in names:
+        lower.setdefault(entry.lower(), []).append(entry)
+        lower.setdefault(re.split(r"[./]", entry.lower())[-1], []).append(entry)
+    last = re.split(r"[./]", name.lower())[-1]
+    found = difflib.get_close_matches(name.lower(), lower, n=count, cutoff=0.75)
+    found = found or difflib.get_close_matches(last, lower, n=count, cutoff=0.6)
+    return list(dict.fromkeys(entry for key in found for entry in lower[key]))[:count]
+
+
+def _nearest(name: str, names: Iterable[str], part: str = "") -> str:
+    """The end of a sentence about an unknown name: what may have been meant, else what there is."""
+    names, prefix = list(names), f"{part}." if part else ""
+    near = _near(name, names)
+    if near:
+        return f"; did you mean {' or '.join(prefix + entry for entry in near)}?"
+    return _listing([prefix + entry for entry in names])
+
+
+def _listing(names: Sequence[str], most: int = 12) -> str:
+    if not names:
+        return "; it has none"
+    return f"; there are {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# --- Hydra's errors in one sentence ------------------------------------------------------------------------------
+
+
+def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[str | Path] = ()) -> str:
+    """What was wrong with the words of a command, in one sentence with the remedy."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, OverrideParseException):
+            return _explain_syntax(link.override, folders)
+        if isinstance(link, MissingConfigException):
+            return _explain_missing(link, folders)
+        if isinstance(link, ConfigKeyError | ConfigAttributeError) and link.parent_node is not None:
+            return _explain_key(link)
+        if isinstance(link, MissingMandatoryValue):
+            return f"{link.full_key} has no value yet; give it as {link.full_key}=VALUE"
+    text = " ".join(str(chain[0]).split()) or " ".join(str(chain[-1]).split())
+    ambiguous = re.search(r"Ambiguous value for argument '(.*?)' 1\.|Sweep parameters '(.*)' requires", text)
+    if ambiguous:
+        given = ambiguous[1] or ambiguous[2]
+        key, _, value = given.partition("=")
+        return f"{given} names several values; add -m to run each of them, or write {key}=[{value}] for a list"
+    unused = re.search(r"Could not override '([^']+)'", text)
+    if unused and "/" in unused[1]:
+        group, _, folder = unused[1].partition("/")
+        value = next((given.partition("=")[2] for given in words if given.startswith(f"{unused[1]}=")), "NAME")
+        return f"{unused[1]}= chooses nothing here; write {group}={folder}/{value}"
+    repeated = re.search(r"Multiple values for ([^.]+)\.", text)
+    if repeated:
+        return f"{repeated[1]} is chosen already; write {repeated[1]}=NAME without a +"
+    if isinstance(chain[-1], OmegaConfBaseException) and len(chain) > 1:
+        text = f"{text.rstrip('.')}: {str(chain[-1]).splitlines()[0]}"
+    return text
+
+
+def _explain_syntax(given: str, folders: Iterable[str | Path]) -> str:
+    homes = [f"{group}={given}" for group in GROUPS if given in options(group, folders)]
+    if homes:
+        return f"{given} does not say what it is; did you mean {' or '.join(homes)}?"
+    key, equals, _ = given.partition("=")
+    if equals and not key:
+        return f"{given} has no key before the =; write KEY=VALUE, such as seed=1"
+    if equals:
+        return f"{given} cannot be read; put quotes around a value with special characters: \"{key}='VALUE'\""
+    return f"{given} is not of the form KEY=VALUE, such as seed=1 or agent=sac"
+
+
+def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path]) -> str:
+    missing = (error.missing_cfg_file or "").removesuffix(".yaml")
+    if not missing:
+        return " ".join(str(error).split())
+    group, _, name = missing.partition("/")
+    if group == "hydra":
+        group, _, name = missing.rpartition("/")
+        return f"{group}={name} is not installed{_nearest(name, error.options or [])}"
+    if not name:
+        return f"{missing}.yaml is not among the configurations; check --config-name and --config-dir"
+    where = re.match(r"In '([^']+)'", str(error))
+    source = f" (named in {where[1]}.yaml)" if where and "/" in where[1] else ""
+    if group == "env" and name.startswith("gymnasium/") and ":" in name:
+        return f"env={name} is written env=gymnasium/any env.id={name.removeprefix('gymnasium/')}"
+    return f"{group}={name} does not exist{source}{_nearest(name, options(group, folders))}"
+
+
+def _explain_key(error: Any) -> str:
+    """An unknown key, with the nearest of all that the composed configuration has."""
+    full_key, node = str(error.full_key or error.key), error.parent_node
+    root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
+    keys = [key for key, _ in _leaves({key: value for key, value in root.items() if key != "hydra"})]
+    keys = [key for key in keys if not key.endswith("_target_")] + list(GROUPS)
+    if full_key.startswith("hydra."):
+        keys = [f"hydra.{key}" for key, _ in _leaves(root.get("hydra", {}))]
+    section = full_key.rpartition(".")[0]
+    inside = [key for key in keys if key.startswith(f"{section}.")] if section else keys
+    near = _near(full_key, inside) or _near(full_key, keys)
+    if near:
+        return f"{full_key} does not exist; did you mean {' or '.join(near)}?"
+    return f"{full_key} does not exist{_listing(inside or keys)}"
+
+
+def _user_error(message: str) -> "UserError":
+    from infojax.types import UserError
+
+    return UserError(message)

@@ -1,0 +1,214 @@
+"""Evaluation: one episode per environment, deterministic and stochastic side by side, each finite context in turn.
+
+Columns of an evaluation: the E deterministic episodes first, then the E stochastic ones; within each, the contexts
+follow one another `episodes` times. Its keys are its own and never those of training.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infojax.run.loop import Seeds, act_all, host_rollout, opening, over_seeds, seed_mesh, select_environments
+from infojax.types import (
+    Agent,
+    Array,
+    Environment,
+    EnvSpec,
+    HostFactory,
+    Key,
+    Metrics,
+    Rollout,
+    Timestep,
+    episode_mask,
+)
+
+GRID = 10  # cells per dimension in which coverage is counted
+MODES = ("deterministic", "stochastic")
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found, per seed: numbers to log, and arrays to draw."""
+
+    metrics: dict[str, np.ndarray]  # name -> [S]
+    arrays: dict[str, np.ndarray]
+
+
+Evaluate = Callable[[Any, Sequence[int], int], Evaluation]  # (agent state [S, …], seeds, step) -> evaluation
+
+
+def columns(agent: Agent, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The skill of every column (−1 without finite skills) and whether it acts deterministically."""
+    skills = np.repeat(np.arange(len(agent.contexts)), episodes) if agent.contexts is not None else -np.ones(episodes)
+    skill = np.tile(skills.astype(np.int32), len(MODES))
+    return skill, np.repeat([True, False], len(skills))
+
+
+def _carries(agent: Agent, state: Any, skill: np.ndarray, key: Key) -> Any:
+    """Fresh carries with the context of each column put in."""
+    carry = jax.vmap(agent.begin, in_axes=(None, 0))(state, jax.random.split(key, len(skill)))
+    return carry if agent.contexts is None else carry._replace(context=agent.contexts[skill])
+
+
+def _act(
+    agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key, half: int
+) -> tuple[Any, Array, dict[str, Array]]:
+    """The first half of the columns acts deterministically, the second explores; one program for both."""
+    parts = []
+    for index, explore in enumerate((False, True)):
+        window = slice(index * half, (index + 1) * half)
+        mine = jax.tree.map(lambda leaf, window=window: leaf[window], (carry, timestep))
+        parts.append(act_all(agent, state, *mine, jax.random.fold_in(key, index), explore))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+
+
+def _summary(agent: Agent, spec: EnvSpec, state: Any, rollout: Rollout, positions: Array, skill: np.ndarray) -> Metrics:
+    """All numbers and pictures' arrays of one seed's evaluation rollout [L, 2E, …]."""
+    mask = episode_mask(rollout.terminated, rollout.truncated)
+    returns = jnp.sum(jnp.where(mask, rollout.reward, 0), axis=0)
+    lengths = jnp.sum(mask.astype(jnp.float32), axis=0)
+    half = len(skill) // len(MODES)
+    found: Metrics = {"positions": positions, "mask": mask, "returns": returns}
+    for index, mode in enumerate(MODES):
+        window = slice(index * half, (index + 1) * half)
+        name = f"evaluation/{mode}"
+        found[f"{name}/return"] = jnp.mean(returns[window])
+        found[f"{name}/length"] = jnp.mean(lengths[window])
+        if spec.position_names:
+            found[f"{name}/coverage"] = _coverage(spec, positions[:, window], mask[:, window])
+        if agent.contexts is not None:
+            per_skill = jnp.mean(returns[window].reshape(len(agent.contexts), -1), axis=1)
+            found[f"{name}/best_skill_return"] = jnp.max(per_skill)
+            found |= {f"{name}/return_skill_{k}": per_skill[k] for k in range(len(agent.contexts))}
+        mine = jax.tree.map(lambda leaf, window=window: leaf[:, window], rollout)
+        found |= {f"{name}/{key}": value for key, value in agent.report(state, mine).items()}
+    return found
+
+
+def _coverage(spec: EnvSpec, positions: Array, mask: Array) -> Array:
+    """Share of the cells of a grid over the first two coordinates that any episode visited."""
+    dimensions = min(2, len(spec.position_names))
+    low, high = (jnp.asarray(bound[:dimensions], jnp.float32) for bound in (spec.position_low, spec.position_high))
+    index = jnp.zeros(mask.shape, jnp.int32)
+    for dimension in range(dimensions):
+        share = (positions[..., dimension] - low[dimension]) / (high[dimension] - low[dimension])
+        cell = jnp.clip(jnp.nan_to_num(jnp.floor(share * GRID)), 0, GRID - 1).astype(jnp.int32)
+        index = index * GRID + cell
+    visited = jnp.zeros((GRID**dimensions,), jnp.float32).at[index.reshape(-1)].max(mask.reshape(-1).astype(jnp.float32))
+    return jnp.mean(visited)
+
+
+def device_evaluation(agent: Agent, environment: Environment, episodes: int, num_seeds: int, seeds: Seeds) -> Evaluate:
+    """Evaluation on the device, one compiled program."""
+    spec = environment.spec
+    skill, _ = columns(agent, episodes)
+    count = len(skill)
+
+    def one_seed(state: Any, key: Key) -> Metrics:
+        reset_key, carry_key, step_key = jax.random.split(key, 3)
+        env_state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, count))
+        carry = _carries(agent, state, skill, carry_key)
+
+        def step(loop: tuple[Any, Any, Array, Array], inputs: tuple[Key, Array]) -> tuple[Any, tuple[Rollout, Array]]:
+            env_state, carry, observation, over = loop
+            key, time = inputs
+            timestep = opening(observation)._replace(first=jnp.full((count,), time == 0))
+            act_key, env_key = jax.random.split(key)
+            carry, action, extras = _act(agent, state, carry, timestep, act_key, count // len(MODES))
+            moved, following, reward, terminated = jax.vmap(environment.step)(
+                env_state, action, jax.random.split(env_key, count)
+            )
+            # An environment whose episode is over stands still, so that nothing diverges behind the mask.
+            moved, following = jax.tree.map(
+                lambda old, new: select_environments(over, old, new), (env_state, observation), (moved, following)
+            )
+            truncated = (time + 1 >= spec.episode_length) & ~terminated
+            rollout = Rollout(
+                observation, timestep.first, action, reward, terminated, truncated, following, extras
+            )
+            position = jax.vmap(environment.position)(moved)
+            return (moved, carry, following, over | terminated), (rollout, position)
+
+        times = jnp.arange(spec.episode_length, dtype=jnp.int32)
+        start = (env_state, carry, observation, jnp.zeros((count,), bool))
+        _, (rollout, positions) = jax.lax.scan(step, start, (jax.random.split(step_key, spec.episode_length), times))
+        return _summary(agent, spec, state, rollout, positions, skill)
+
+    mesh = seed_mesh(num_seeds)
+    compiled = over_seeds(one_seed, mesh, seeds)
+
+    def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
+        found = jax.device_get(compiled(state, evaluation_keys(seed_list, step)))
+        return _split(agent, spec, found, episodes, step)
+
+    return evaluate
+
+
+def evaluation_keys(seed_list: Sequence[int], step: int) -> Key:
+    """fold_in(key(seed), step): the same evaluation whenever it is asked for, and no training key."""
+    roots = jnp.stack([jax.random.key(seed) for seed in seed_list])
+    return jax.vmap(lambda root: jax.random.fold_in(jax.random.fold_in(root, 2), step))(roots)
+
+
+def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds: int, seeds: Seeds) -> Evaluate:
+    """The same evaluation of environments on the host."""
+    spec = factory.spec
+    skill, _ = columns(agent, episodes)
+    half = len(skill) // len(MODES)
+    mesh = seed_mesh(num_seeds)
+
+    def begin(state: Any, key: Key) -> tuple[Any, Key]:
+        carry_key, step_key = jax.random.split(key)
+        return _carries(agent, state, skill, carry_key), step_key
+
+    def act(state: Any, carry: Any, timestep: Timestep, key: Key) -> tuple[Any, Array, dict[str, Array], Key]:
+        key, act_key = jax.random.split(key)
+        return *_act(agent, state, carry, timestep, act_key, half), key
+
+    run_begin, run_act = over_seeds(begin, mesh, seeds), over_seeds(act, mesh, seeds)
+    run_summary = over_seeds(lambda *found: _summary(agent, spec, *found, skill), mesh, seeds)
+
+    def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
+        batches = [factory.create(len(skill)) for _ in seed_list]
+        starts = [int(np.random.SeedSequence((seed, step, 2)).generate_state(1)[0]) for seed in seed_list]
+        observation = np.stack([batch.reset(start) for batch, start in zip(batches, starts, strict=True)])
+        carry, key = run_begin(state, evaluation_keys(seed_list, step))
+        shape = observation.shape[:2]
+        no = np.zeros(shape, bool)
+        timestep = Timestep(observation, np.zeros(shape, np.float32), no, no, observation, ~no)
+        records, positions = [], []
+        for _ in range(spec.episode_length):
+            carry, action, extras, key = run_act(state, carry, timestep, key)
+            actions = np.asarray(action)
+            results = [batch.step(actions[index]) for index, batch in enumerate(batches)]
+            after: Timestep = jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+            records.append((timestep, actions, after, {name: np.asarray(value) for name, value in extras.items()}))
+            positions.append(np.stack([batch.position() for batch in batches]))
+            timestep = after
+        for batch in batches:
+            batch.close()
+        rollout = host_rollout(records)
+        found = jax.device_get(run_summary(state, rollout, np.stack(positions, axis=1).astype(np.float32)))
+        return _split(agent, spec, found, episodes, step)
+
+    return evaluate
+
+
+def _split(agent: Agent, spec: EnvSpec, found: Metrics, episodes: int, step: int) -> Evaluation:
+    """Scalars to metrics, the rest to the arrays from which the pictures are drawn."""
+    skill, deterministic = columns(agent, episodes)
+    metrics = {name: np.asarray(value) for name, value in found.items() if np.ndim(value) == 1}
+    arrays = {
+        "positions": found["positions"],
+        "mask": found["mask"],
+        "returns": found["returns"],
+        "skill": skill,
+        "deterministic": deterministic,
+        "position_names": np.asarray(spec.position_names, dtype=str),
+        "step": np.asarray(step),
+    }
+    if "evaluation/stochastic/confusion" in found:
+        arrays["confusion"] = found["evaluation/stochastic/confusion"]
+    return Evaluation(metrics, {name: np.asarray(value) for name, value in arrays.items()})

@@ -1,0 +1,353 @@
+"""The compiled loops: chunks of (act, step; update) on the device, and their short twin for environments on the host.
+
+    iteration = scan(act, step; T) → update        chunk = scan(iteration, K)
+
+One seed is a pure function of (loop state, pool of initial states). Seeds are mapped over it by `vmap` or `lax.map`
+under `shard_map`, with no communication. Nothing in here prints, writes or calls back.
+
+Leaves of the loop state carry a leading seed axis [S, …]; within one seed, B environments [B, …].
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from infojax.types import Agent, Array, Environment, HostEnvironment, Key, Metrics, Rollout, Timestep
+
+Seeds = Literal["vmap", "map"]
+
+
+class LoopState(NamedTuple):
+    """All that a run needs to go on: nothing else lives between chunks."""
+
+    agent: Any
+    env: Any  # device environments only
+    timestep: Timestep
+    carry: Any
+    root: Key  # key(seed) itself: pools of initial states derive from it
+    key: Key  # moves on with every iteration
+    chunk: Array
+    episode_step: Array  # [B]
+    episode_return: Array  # [B]
+
+
+class Pool(NamedTuple):
+    """Fresh initial states for the episodes of one chunk, [P, …]."""
+
+    env: Any
+    observation: Array
+
+
+class Episodes(NamedTuple):
+    """Sums over the episodes that ended."""
+
+    count: Array
+    returns: Array
+    lengths: Array
+
+
+class Loop(NamedTuple):
+    """The compiled functions of one run; leaves carry the seed axis."""
+
+    init: Callable[[Sequence[int]], LoopState]
+    chunk: Callable[[LoopState], tuple[LoopState, Metrics]]
+    steps_per_chunk: int
+
+
+def strong(tree: Any) -> Any:
+    """The same leaves without weak types: a weak leaf after `init` would compile the chunk twice."""
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype) if _weak(leaf) else leaf, tree)
+
+
+def _weak(leaf: Any) -> bool:
+    return bool(getattr(leaf, "weak_type", False))
+
+
+def seed_mesh(num_seeds: int) -> Mesh:
+    """A mesh over as many devices as divide the seeds evenly."""
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if num_seeds % n == 0)
+    return jax.make_mesh((count,), ("seed",), devices=devices[:count], axis_types=(AxisType.Auto,))
+
+
+def over_seeds(function: Callable[..., Any], mesh: Mesh, seeds: Seeds, donate: bool = False) -> Callable[..., Any]:
+    """Jit `function` of one seed over a leading seed axis of all its arguments.
+
+    One seed on a device runs unbatched; several run by `vmap`, fast and equal to rounding, or by `lax.map`, one after
+    the other and bit for bit the single run.
+    """
+
+    def local(*arguments: Any) -> Any:
+        count = jax.tree.leaves(arguments)[0].shape[0]
+        if count == 1:
+            result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
+        if seeds == "vmap":
+            return jax.vmap(function)(*arguments)
+        return jax.lax.map(lambda packed: function(*packed), arguments)
+
+    axis = PartitionSpec("seed")
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=axis, out_specs=axis, check_vma=False)
+    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+
+
+def seed_keys(seeds: Sequence[int], mesh: Mesh) -> Key:
+    """`key(seed)` of every seed, laid out over the mesh, so that member i of a run is the run of its seed alone."""
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    return jax.device_put(keys, NamedSharding(mesh, PartitionSpec("seed")))
+
+
+def act_once(
+    agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key
+) -> tuple[Any, Array, dict[str, Array]]:
+    """Begin the episodes that open here, then act, in B environments; shared by the device and the host loop."""
+    num_envs = timestep.first.shape[0]
+    begin_key, act_key = jax.random.split(key)
+    fresh = jax.vmap(agent.begin, in_axes=(None, 0))(state, jax.random.split(begin_key, num_envs))
+    carry = jax.tree.map(lambda new, old: select_environments(timestep.first, new, old), fresh, carry)
+    return act_all(agent, state, carry, timestep, act_key, True)
+
+
+def act_all(
+    agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key, explore: bool
+) -> tuple[Any, Array, dict[str, Array]]:
+    """`act` in B environments."""
+    keys = jax.random.split(key, timestep.first.shape[0])
+    return jax.vmap(lambda c, t, k: agent.act(state, c, t, k, explore))(carry, timestep, keys)
+
+
+def select_environments(mask: Array, new: Array, old: Array) -> Array:
+    """Select whole environments: `mask` [B] against leaves [B, …]."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - 1)), new, old)
+
+
+def opening(observation: Array) -> Timestep:
+    """The timestep of B environments that have just been reset."""
+    num_envs = observation.shape[0]
+    no = jnp.zeros((num_envs,), bool)
+    return Timestep(observation, jnp.zeros((num_envs,), jnp.float32), no, no, observation, ~no)
+
+
+def opening_state(agent: Agent, env_state: Any, observation: Array, root: Key) -> LoopState:
+    """The loop before its first chunk."""
+    agent_key, carry_key, loop_key = jax.random.split(jax.random.fold_in(root, 0), 3)
+    state = agent.init(agent_key)
+    keys = jax.random.split(carry_key, agent.num_envs)
+    return LoopState(
+        agent=state,
+        env=env_state,
+        timestep=opening(observation),
+        carry=jax.vmap(agent.begin, in_axes=(None, 0))(state, keys),
+        root=root,
+        key=loop_key,
+        chunk=jnp.zeros((), jnp.int32),
+        episode_step=jnp.zeros((agent.num_envs,), jnp.int32),
+        episode_return=jnp.zeros((agent.num_envs,), jnp.float32),
+    )
+
+
+def _chunk_metrics(metrics: Metrics, episodes: Episodes) -> Metrics:
+    """Means over a chunk; without a finished episode there is no return to tell, hence NaN."""
+    count = jnp.sum(episodes.count)
+    mean = {f"train/{name}": jnp.mean(value) for name, value in metrics.items()}
+    return mean | {
+        "train/episode_return": jnp.where(count > 0, jnp.sum(episodes.returns) / jnp.maximum(count, 1), jnp.nan),
+        "train/episode_length": jnp.where(count > 0, jnp.sum(episodes.lengths) / jnp.maximum(count, 1), jnp.nan),
+        "train/episodes": count,
+    }
+
+
+def _count_episodes(state: LoopState, reward: Array, done: Array) -> tuple[LoopState, Episodes]:
+    length, total = state.episode_step + 1, state.episode_return + reward
+    episodes = Episodes(
+        jnp.sum(done.astype(jnp.float32)),
+        jnp.sum(jnp.where(done, total, 0)),
+        jnp.sum(jnp.where(done, length, 0).astype(jnp.float32)),
+    )
+    return state._replace(
+        episode_step=jnp.where(done, 0, length), episode_return=jnp.where(done, 0, total)
+    ), episodes
+
+
+def device_chunk(
+    agent: Agent, environment: Environment, iterations: int
+) -> Callable[[LoopState, Pool], tuple[LoopState, Metrics]]:
+    """`iterations` x (T steps in B environments, one update), of one seed."""
+    num_envs, episode_length = agent.num_envs, environment.spec.episode_length
+
+    def step(state: LoopState, pool: Pool, taken: Array, key: Key) -> tuple[LoopState, Array, Rollout, Episodes]:
+        act_key, env_key = jax.random.split(key)
+        carry, action, extras = act_once(agent, state.agent, state.carry, state.timestep, act_key)
+        env_state, observation, reward, terminated = jax.vmap(environment.step)(
+            state.env, action, jax.random.split(env_key, num_envs)
+        )
+        truncated = (state.episode_step + 1 >= episode_length) & ~terminated
+        done = terminated | truncated
+        rollout = Rollout(
+            state.timestep.observation,
+            state.timestep.first,
+            action,
+            reward,
+            terminated,
+            truncated,
+            observation,
+            extras,
+        )
+        # Every ended episode takes the next unused state of the pool.
+        ended = done.astype(jnp.int32)
+        index = (taken + jnp.cumsum(ended) - ended) % pool.observation.shape[0]
+        env_state, after = jax.tree.map(
+            lambda initial, old: select_environments(done, initial[index], old), (pool.env, pool.observation), (env_state, observation)
+        )
+        timestep = Timestep(after, reward, terminated, truncated, observation, done)
+        state, episodes = _count_episodes(state._replace(env=env_state, timestep=timestep, carry=carry), reward, done)
+        return state, taken + jnp.sum(ended), rollout, episodes
+
+    def chunk(state: LoopState, pool: Pool) -> tuple[LoopState, Metrics]:
+        def iteration(loop: tuple[LoopState, Array], _: None) -> tuple[tuple[LoopState, Array], tuple[Metrics, Episodes]]:
+            state, taken = loop
+            key, step_key, update_key = jax.random.split(state.key, 3)
+
+            # The agent does not change while it acts, so its state (with its replay) is not carried by this scan.
+            def body(inner: tuple[LoopState, Array], key: Key) -> tuple[tuple[LoopState, Array], tuple[Rollout, Episodes]]:
+                moved, taken, rollout, episodes = step(inner[0]._replace(agent=state.agent), pool, inner[1], key)
+                return (moved._replace(agent=()), taken), (rollout, episodes)
+
+            keys = jax.random.split(step_key, agent.unroll)
+            (moved, taken), (rollout, episodes) = jax.lax.scan(body, (state._replace(agent=()), taken), keys)
+            agent_state, metrics = agent.update(state.agent, rollout, update_key)
+            return (moved._replace(agent=agent_state, key=key), taken), (metrics, episodes)
+
+        loop = (state, jnp.zeros((), jnp.int32))
+        (state, _), (metrics, episodes) = jax.lax.scan(iteration, loop, None, length=iterations)
+        return state._replace(chunk=state.chunk + 1), _chunk_metrics(metrics, episodes)
+
+    return chunk
+
+
+def pool_size(agent: Agent, environment: Environment, iterations: int) -> int:
+    """Initial states enough for one chunk.
+
+    Exact where episodes cannot end early. Where they can, an episode is taken to last at least 8 steps on average;
+    beyond that the pool is reused from its start.
+    """
+    steps = iterations * agent.unroll
+    shortest = max(environment.spec.shortest_episode, min(8, environment.spec.episode_length))
+    return agent.num_envs * (math.ceil(steps / shortest) + 1)
+
+
+def device_loop(agent: Agent, environment: Environment, iterations: int, num_seeds: int, seeds: Seeds) -> Loop:
+    """The loop of an environment on the device."""
+    mesh = seed_mesh(num_seeds)
+    size = pool_size(agent, environment, iterations)
+
+    def make_pool(root: Key, chunk: Array) -> Pool:
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(root, 1), chunk), size)
+        return Pool(*strong(jax.vmap(environment.reset)(keys)))
+
+    def init(root: Key, pool: Pool) -> LoopState:
+        # The first episodes take the pool of "chunk −1", so that resetting is compiled once.
+        first = jax.tree.map(lambda leaf: leaf[: agent.num_envs], pool)
+        return strong(opening_state(agent, first.env, first.observation, root))
+
+    run_pool = over_seeds(make_pool, mesh, seeds)
+    run_init = over_seeds(init, mesh, seeds)
+    run_chunk = over_seeds(device_chunk(agent, environment, iterations), mesh, seeds, donate=True)
+
+    def start(seed_list: Sequence[int]) -> LoopState:
+        roots = seed_keys(seed_list, mesh)
+        before = jax.device_put(np.full((num_seeds,), -1, np.int32), NamedSharding(mesh, PartitionSpec("seed")))
+        return run_init(roots, run_pool(roots, before))
+
+    def advance(state: LoopState) -> tuple[LoopState, Metrics]:
+        return run_chunk(state, run_pool(state.root, state.chunk))
+
+    return Loop(start, advance, iterations * agent.unroll * agent.num_envs)
+
+
+def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int, seeds: Seeds) -> Loop:
+    """The loop of environments on the host, one batch per seed: the same `act` and `update`, numpy in between."""
+    num_seeds = len(batches)
+    mesh = seed_mesh(num_seeds)
+
+    def init(root: Key, observation: Array) -> LoopState:
+        return strong(opening_state(agent, (), observation, root))
+
+    def act(agent_state: Any, moving: LoopState, timestep: Timestep) -> tuple[LoopState, Array, dict[str, Array], Array]:
+        step_key, key = jax.random.split(moving.key)
+        carry, action, extras = act_once(agent, agent_state, moving.carry, timestep, step_key)
+        return moving._replace(carry=carry, key=key), action, extras, timestep.first
+
+    def update(agent_state: Any, key: Key, rollout: Rollout) -> tuple[Any, Key, Metrics]:
+        update_key, key = jax.random.split(key)
+        agent_state, metrics = agent.update(agent_state, rollout, update_key)
+        return agent_state, key, metrics
+
+    run_init = over_seeds(init, mesh, seeds)
+    run_act = over_seeds(act, mesh, seeds)
+    run_update = over_seeds(update, mesh, seeds, donate=True)
+
+    def start(seed_list: Sequence[int]) -> LoopState:
+        observation = np.stack([batch.reset(seed) for batch, seed in zip(batches, seed_list, strict=True)])
+        return run_init(seed_keys(seed_list, mesh), observation)
+
+    def advance(state: LoopState) -> tuple[LoopState, Metrics]:
+        agent_state, moving = state.agent, state._replace(agent=(), timestep=())
+        timestep: Timestep = jax.tree.map(np.asarray, state.timestep)
+        step, total = np.array(state.episode_step), np.array(state.episode_return)
+        ended: list[list[tuple[float, int]]] = [[] for _ in batches]
+        collected = []
+        for _ in range(iterations):
+            records = []
+            for _ in range(agent.unroll):
+                moving, action, extras, _ = run_act(agent_state, moving, timestep)
+                actions = np.asarray(action)
+                results = [batch.step(actions[index]) for index, batch in enumerate(batches)]
+                after: Timestep = jax.tree.map(lambda *leaves: np.stack(leaves), *results)
+                records.append((timestep, actions, after, {name: np.asarray(value) for name, value in extras.items()}))
+                timestep = after
+                step, total = step + 1, total + after.reward
+                for seed, env in np.argwhere(after.terminated | after.truncated):
+                    ended[seed].append((float(total[seed, env]), int(step[seed, env])))
+                    step[seed, env], total[seed, env] = 0, 0
+            agent_state, key, metrics = run_update(agent_state, moving.key, host_rollout(records))
+            moving = moving._replace(key=key)
+            collected.append(metrics)
+        averages = {f"train/{n}": np.mean([np.asarray(m[n]) for m in collected], axis=0) for n in collected[0]}
+        averages["train/episode_return"] = np.array([np.mean([r for r, _ in e]) if e else np.nan for e in ended])
+        averages["train/episode_length"] = np.array([np.mean([n for _, n in e]) if e else np.nan for e in ended])
+        averages["train/episodes"] = np.array([float(len(e)) for e in ended])
+        state = moving._replace(
+            agent=agent_state,
+            timestep=timestep,
+            chunk=np.asarray(moving.chunk) + np.int32(1),
+            episode_step=step,
+            episode_return=total,
+        )
+        return state, averages
+
+    return Loop(start, advance, iterations * agent.unroll * agent.num_envs)
+
+
+def host_rollout(records: list[tuple[Timestep, Any, Timestep, dict[str, Any]]]) -> Rollout:
+    """[S, T, B, …] numpy arrays of consecutive host steps."""
+
+    def stack(leaves: list[Any]) -> Any:
+        return np.stack(leaves, axis=1)
+
+    before, actions, after, extras = zip(*records, strict=True)
+    return Rollout(
+        observation=stack([t.observation for t in before]),
+        first=stack([t.first for t in before]),
+        action=stack(list(actions)),
+        reward=stack([t.reward for t in after]),
+        terminated=stack([t.terminated for t in after]),
+        truncated=stack([t.truncated for t in after]),
+        next_observation=stack([t.final_observation for t in after]),
+        extras={name: stack([e[name] for e in extras]) for name in extras[0]},
+    )

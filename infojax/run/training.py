@@ -1,0 +1,399 @@
+"""Training from a configuration to a run directory: chunks, logs, evaluation, checkpoints, resuming.
+
+The compiled work is in `loop` and `evaluation`; all that touches files, clocks and signals is here.
+"""
+
+import contextlib
+import json
+import math
+import platform
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from infojax.run import config as configuration
+from infojax.run.checkpoint import Checkpoints, Restored, checkpoints
+from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
+from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
+from infojax.run.loop import Loop, LoopState, device_loop, host_loop
+from infojax.run.report import figures
+from infojax.run.statistics import bootstrap_interval
+from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
+
+PACKAGES = ("infojax", "jax", "jaxlib", "flax", "optax", "brax", "gymnasium", "hydra-core", "orbax-checkpoint", "numpy")
+OWN_FILES = ("config.yaml", "metrics.jsonl", "summary.json", "status.json", "evaluation.npz", "report.html")
+OWN_FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "mlruns")
+
+
+class Run(NamedTuple):
+    """A trained run in Python: `state` is the agent's state with a leading seed axis."""
+
+    agent: Agent
+    state: Any
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+class Plan(NamedTuple):
+    """How a run is cut into chunks; all steps are environment steps of one seed."""
+
+    iterations: int
+    chunks: int
+    steps_per_chunk: int
+    evaluate_every: int  # chunks
+    checkpoint_every: int  # chunks
+
+
+class Session(NamedTuple):
+    """The compiled functions and the environments behind them."""
+
+    agent: Agent
+    loop: Loop
+    evaluate: Evaluate
+    batches: list[HostEnvironment]
+    plan: Plan
+    seeds: list[int]
+
+
+def train(
+    agent: str = "diayn",
+    env: str = "brax/halfcheetah",
+    objective: str | None = None,
+    *,
+    experiment: str | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+    config_dir: str | None = None,
+) -> Run:
+    """Train as `infojax train` does and return agent, state and config.
+
+    Args:
+        agent: name of a file in `configs/agent`.
+        env: name of a file in `configs/env`, or `gymnasium/ID`.
+        objective: name of a file in `configs/objective`; None keeps the agent's own.
+        experiment: name of a preset in `configs/experiment`; its choices win over `agent` and `env` left at default.
+        overrides: dotted keys to values, `{"agent.batch_size": 64}`, or Hydra words, `["agent.batch_size=64"]`.
+        config_dir: a folder with further configurations.
+
+    Returns:
+        The run; a finished one in the same run directory is loaded, not repeated.
+
+    Raises:
+        UserError: an unknown name or key, a wrong type or value, an environment the agent cannot act in.
+    """
+    words = [f"+experiment={experiment}"] if experiment else [f"agent={agent}", f"env={env}"]
+    words += [f"objective={objective}"] if objective else []
+    if isinstance(overrides, Mapping):
+        words += [f"{key}={configuration.word(value)}" for key, value in overrides.items()]
+    else:
+        words += list(overrides)
+    config = configuration.compose(words, config_dir=config_dir)
+    train_from_config(config)
+    return load(configuration.run_directory(config))
+
+
+def train_from_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Train, or go on training, or show what is finished; returns the summary."""
+    built = configuration.build(config)
+    run_dir = Path(configuration.run_directory(config))
+    done = _prepare(run_dir, config)
+    if done is not None:
+        print_result(done, run_dir)
+        return done
+    _use_compilation_cache()
+    try:
+        summary = _run(built, config, run_dir)
+    except KeyboardInterrupt:
+        _status(run_dir, "failed", "interrupted; the same command goes on from the last checkpoint")
+        raise
+    except Exception as error:
+        _status(run_dir, "failed", f"{type(error).__name__}: {error}")
+        raise
+    return summary
+
+
+def resume(run_dir: str | Path) -> dict[str, Any]:
+    """Go on with the run in `run_dir`, or show its result when it is finished."""
+    config = saved_config(run_dir)
+    return train_from_config({**config, "run_dir": str(run_dir), "overwrite": False})
+
+
+def load(run_dir: str | Path) -> Run:
+    """Agent, newest state, config and summary of a run directory."""
+    config = saved_config(run_dir)
+    session, restored = _reopen(Path(run_dir), config)
+    for batch in session.batches:
+        batch.close()
+    summary = Path(run_dir) / "summary.json"
+    found = json.loads(summary.read_text()) if summary.exists() else {}
+    return Run(session.agent, restored.state.agent, config, found, Path(run_dir))
+
+
+def evaluate(run_dir: str | Path) -> dict[str, Any]:
+    """Evaluate the newest checkpoint of a run afresh, print and return the metrics."""
+    run_dir, config = Path(run_dir), saved_config(run_dir)
+    session, restored = _reopen(run_dir, config)
+    step = restored.chunk * session.plan.steps_per_chunk
+    found = session.evaluate(restored.state.agent, session.seeds, step)
+    summary = _summary(config, {name: value.tolist() for name, value in found.metrics.items()}, {})
+    print_result(summary, run_dir)
+    for batch in session.batches:
+        batch.close()
+    return summary
+
+
+def saved_config(run_dir: str | Path) -> dict[str, Any]:
+    """The resolved configuration of a run directory."""
+    path = Path(run_dir) / "config.yaml"
+    if not path.exists():
+        raise UserError(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
+    return configuration.read(path)
+
+
+def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
+    session = _session(configuration.build(config), config)
+    store = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
+    restored = store.restore(session.loop.init(session.seeds))
+    store.close()
+    if restored is None:
+        raise UserError(f"{run_dir} has no readable checkpoint yet; train it first with the command that made it")
+    return session, restored
+
+
+def _prepare(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """Make the run directory ready; the summary when it holds this very run, finished."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"run_dir={run_dir} cannot be written ({error.strerror}); choose a folder you may write to"
+        ) from error
+    saved = run_dir / "config.yaml"
+    if config["overwrite"]:
+        for name in OWN_FILES:
+            (run_dir / name).unlink(missing_ok=True)
+        for name in OWN_FOLDERS:
+            shutil.rmtree(run_dir / name, ignore_errors=True)
+    elif saved.exists():
+        different = configuration.difference(configuration.read(saved), config)
+        if different:
+            raise UserError(
+                f"run_dir={run_dir} holds another run: it differs in {', '.join(different[:4])}"
+                f"{' and more' if len(different) > 4 else ''}; choose another run_dir, or overwrite=true to start afresh"
+            )
+        status = run_dir / "status.json"
+        summary = run_dir / "summary.json"
+        if status.exists() and summary.exists() and json.loads(status.read_text())["status"] == "done":
+            return json.loads(summary.read_text())
+    configuration.write(saved, config)
+    return None
+
+
+def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
+    per_iteration = agent.unroll * agent.num_envs
+    total = config["total_steps"]
+    iterations = max(1, round(min(config["log"]["every"], total) / per_iteration))
+    steps_per_chunk = iterations * per_iteration
+    return Plan(
+        iterations=iterations,
+        chunks=math.ceil(total / steps_per_chunk),
+        steps_per_chunk=steps_per_chunk,
+        evaluate_every=max(1, round(config["evaluation"]["every"] / steps_per_chunk)),
+        checkpoint_every=max(1, round(config["checkpoint"]["every"] / steps_per_chunk)),
+    )
+
+
+def _session(built: configuration.Built, config: dict[str, Any]) -> Session:
+    agent, environment = built.agent, built.environment
+    plan = _plan(agent, config)
+    num_seeds, how = config["num_seeds"], config["seeds"]
+    seeds = [config["seed"] + index for index in range(num_seeds)]
+    episodes = config["evaluation"]["episodes"]
+    if isinstance(environment, Environment):
+        loop = device_loop(agent, environment, plan.iterations, num_seeds, how)
+        return Session(agent, loop, device_evaluation(agent, environment, episodes, num_seeds, how), [], plan, seeds)
+    factory: HostFactory = environment
+    batches = [factory.create(agent.num_envs) for _ in seeds]
+    loop = host_loop(agent, batches, plan.iterations, how)
+    return Session(agent, loop, host_evaluation(agent, factory, episodes, num_seeds, how), batches, plan, seeds)
+
+
+def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    session = _session(built, config)
+    plan, seeds = session.plan, session.seeds
+    with contextlib.ExitStack() as stack:
+        store: Checkpoints = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
+        stack.callback(store.close)
+        for batch in session.batches:
+            stack.callback(batch.close)
+        clock = stack.enter_context(_compile_clock())
+        stopped = stack.enter_context(_termination())
+        loggers = open_loggers(config["logger"], run_dir, config)
+        for logger in loggers:
+            stack.callback(logger.close)
+
+        state = session.loop.init(seeds)
+        chunk, record = 0, {"position": 0, "wall": 0.0, "compile": 0.0, "score": None}
+        restored = store.restore(state)
+        if restored is not None:
+            chunk, state, record = restored.chunk, restored.state, restored.record
+            for batch, blob in zip(session.batches, restored.host, strict=True):
+                batch.restore(blob)
+        metrics_file = MetricsFile(run_dir / "metrics.jsonl")
+        metrics_file.truncate(record["position"])
+        _status(run_dir, "running", "")
+        began = time.perf_counter()
+        found: Evaluation | None = None
+        total = plan.chunks * plan.steps_per_chunk
+        progress = stack.enter_context(Progress(total, enabled=config["progress"], start=chunk * plan.steps_per_chunk))
+
+        while chunk < plan.chunks:
+            before = time.perf_counter()
+            state, metrics = session.loop.chunk(state)
+            jax.block_until_ready(state.agent)
+            seconds = time.perf_counter() - before
+            chunk += 1
+            step = chunk * plan.steps_per_chunk
+            values = {name: np.asarray(value) for name, value in metrics.items()}
+            found = None
+            if chunk % plan.evaluate_every == 0 or chunk == plan.chunks:
+                found = session.evaluate(state.agent, seeds, step)
+                values |= found.metrics
+                record["score"] = float(np.mean(values[headline(values)]))
+            rows = [
+                {"step": step, "seed": seed}
+                | {name: float(value[index]) for name, value in values.items()}
+                | {"time/steps_per_second": plan.steps_per_chunk * len(seeds) / seconds}
+                for index, seed in enumerate(seeds)
+            ]
+            metrics_file.write(rows)
+            for logger in loggers:
+                for row in rows:
+                    logger.write(step, row["seed"], {k: v for k, v in row.items() if k not in ("step", "seed")})
+            name = headline(values)
+            progress.update(step, name, float(np.nanmean(values[name])) if not np.isnan(values[name]).all() else math.nan)
+            if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stopped:
+                now = {"wall": record["wall"] + time.perf_counter() - began, "compile": record["compile"] + sum(clock)}
+                saved = {**record, **now, "position": metrics_file.position()}
+                score = -math.inf if record["score"] is None else record["score"]
+                store.save(chunk, state, [batch.save() for batch in session.batches], saved, score)
+            if stopped and chunk < plan.chunks:
+                reason = f"stopped by SIGTERM at step {step}; the same command goes on from there"
+                _status(run_dir, "running", reason)
+                raise SystemExit(0)
+
+        if found is None:  # killed between the last checkpoint and here
+            found = session.evaluate(state.agent, seeds, chunk * plan.steps_per_chunk)
+        timing = {
+            "wall_seconds": record["wall"] + time.perf_counter() - began,
+            "compile_seconds": record["compile"] + sum(clock),
+        }
+    np.savez_compressed(run_dir / "evaluation.npz", **found.arrays)  # pyright: ignore[reportArgumentType]
+    summary = _summary(config, _last_rows(run_dir / "metrics.jsonl", seeds), timing)
+    write_json(run_dir / "summary.json", summary)
+    figures(run_dir)
+    _status(run_dir, "done", "")
+    print_result(summary, run_dir)
+    return summary
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The one number to watch: what the objective maximises where it says so, else the return."""
+    order = ("evaluation/stochastic/mutual_information", "evaluation/deterministic/return", "train/intrinsic_reward")
+    return next((name for name in order if name in metrics), "train/episode_return")
+
+
+def _last_rows(path: Path, seeds: Sequence[int]) -> dict[str, list[float]]:
+    """name -> value per seed of the last logged step."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()[-len(seeds) :]]
+    names = [name for name in rows[0] if name not in ("step", "seed") and not name.startswith("time/")]
+    return {name: [math.nan if row[name] is None else row[name] for row in rows] for name in names}
+
+
+def _summary(config: dict[str, Any], values: dict[str, list[float]], timing: dict[str, float]) -> dict[str, Any]:
+    metrics = {}
+    for name, per_seed in values.items():
+        mean, low, high = bootstrap_interval(np.asarray(per_seed, np.float64))
+        metrics[name] = {"mean": mean, "low": low, "high": high, "per_seed": per_seed}
+    return {
+        "metrics": metrics,
+        "agent": config["choices"]["agent"],
+        "objective": config["choices"]["objective"],
+        "env": config["choices"]["env"],
+        "headline": headline(values),
+        "total_steps": config["total_steps"],
+        "num_seeds": config["num_seeds"],
+        "seed": config["seed"],
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "git_commit": _git_commit(),
+        **timing,
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None for an installed wheel."""
+    folder = Path(__file__).parent
+    if not (folder.parent.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _status(run_dir: Path, status: str, reason: str) -> None:
+    write_json(run_dir / "status.json", {"status": status, "reason": reason})
+
+
+def _use_compilation_cache() -> None:
+    """Compiled programs are kept in the user's cache folder, so that the next start is quick."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "infojax" / "xla"))
+
+
+@contextlib.contextmanager
+def _compile_clock() -> Iterator[list[float]]:
+    """Seconds of every compilation while this is open."""
+    seconds: list[float] = []
+    listening = [True]
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if listening[0] and event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seconds
+    finally:
+        listening[0] = False
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[list[bool]]:
+    """A list that is filled once SIGTERM came; the chunk in progress ends first."""
+    came: list[bool] = []
+    try:
+        previous = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+    except ValueError:  # not the main thread: somebody else handles signals
+        yield came
+        return
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+__all__ = ["LoopState", "Run", "evaluate", "load", "resume", "train", "train_from_config"]

@@ -1,0 +1,232 @@
+"""The common battery: what every agent, objective and environment must hold, inside this package or outside it.
+
+Each function raises AssertionError with a sentence on the first thing that does not hold.
+
+    from infojax import testing
+    testing.check_agent(my_make(spec, objective), environment)
+"""
+
+import inspect
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from infojax.run.checkpoint import checkpoints
+from infojax.run.loop import device_loop
+from infojax.types import (
+    Agent,
+    Environment,
+    HostFactory,
+    Key,
+    Objective,
+    Transition,
+)
+
+PLATFORMS = ("tpu", "cuda", "cpu")
+
+
+def check_environment(environment: Environment, action: Any = None) -> None:
+    """Reset and step keep one structure, free of weak types; resets differ by key; positions fit the spec."""
+    spec = environment.spec
+    action = example_action(spec, 1)[0] if action is None else action
+    key = jax.random.key(0)
+    state, observation = jax.jit(environment.reset)(key)
+    assert observation.shape == spec.observation_shape, f"observation {observation.shape} is not {spec.observation_shape}"
+    assert observation.dtype == jnp.float32, f"observations are {observation.dtype}, not float32"
+    after, following, reward, terminated = jax.eval_shape(environment.step, state, action, key)
+    _same_layout(state, after, "the environment's state after step")
+    _same_layout(observation, following, "the observation after step")
+    assert reward.shape == () and reward.dtype == jnp.float32, f"the reward is {reward.dtype}{reward.shape}"
+    assert terminated.shape == () and terminated.dtype == jnp.bool_, f"terminated is {terminated.dtype}{terminated.shape}"
+    weak = [leaf for leaf in jax.tree.leaves((after, following, reward)) if getattr(leaf, "weak_type", False)]
+    assert not weak, "step returns weakly typed leaves, which would compile the training loop twice"
+    position = jax.eval_shape(environment.position, state)
+    assert position.shape == (len(spec.position_names),), f"position has shape {position.shape}"
+    assert len(spec.position_low) == len(spec.position_high) == len(spec.position_names)
+
+
+def check_host_environment(factory: HostFactory, num_steps: int = 20) -> None:
+    """Batches step in numpy, and a saved batch goes on bit for bit in another."""
+    spec, generator = factory.spec, np.random.default_rng(0)
+    actions = [np.asarray(example_action(spec, 3, generator)) for _ in range(2 * num_steps)]
+    batch, twin = factory.create(3), factory.create(3)
+    assert batch.reset(7).shape == (3, *spec.observation_shape)
+    for action in actions[:num_steps]:
+        batch.step(action)
+    twin.reset(8)
+    twin.restore(batch.save())
+    for action in actions[num_steps:]:
+        one, other = batch.step(action), twin.step(action)
+        for name, left, right in zip(one._fields, one, other, strict=True):
+            assert np.array_equal(left, right), f"{name} differs after save and restore"
+        assert one.observation.dtype == np.float32 and one.reward.dtype == np.float32
+        assert batch.position().shape == (3, len(spec.position_names))
+    batch.close()
+    twin.close()
+
+
+def example_action(spec: Any, count: int, generator: np.random.Generator | None = None) -> jax.Array:
+    """Random actions within the bounds."""
+    generator = np.random.default_rng(0) if generator is None else generator
+    if spec.num_actions is not None:
+        return jnp.asarray(generator.integers(0, spec.num_actions, count), jnp.int32)
+    low, high = np.asarray(spec.low), np.asarray(spec.high)
+    return jnp.asarray(generator.uniform(low, high, (count, *spec.action_shape)), jnp.float32)
+
+
+def example_transitions(spec: Any, objective: Objective, count: int = 32, scale: float = 1.0) -> Transition:
+    """Random transitions as an objective sees them."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    state = objective.init(keys[0])
+    observation = scale * jax.random.normal(keys[1], (2, count, *spec.observation_shape))
+    context = jax.vmap(objective.context, in_axes=(None, 0))(state, jax.random.split(keys[2], count))
+    no = jnp.zeros((count,), bool)
+    return Transition(
+        observation=observation[0],
+        context=context,
+        action=example_action(spec, count),
+        reward=jnp.zeros((count,), jnp.float32),
+        next_observation=observation[1],
+        next_context=context,
+        terminated=no,
+        truncated=no,
+    )
+
+
+def check_objective(objective: Objective, spec: Any) -> None:
+    """Protocol, jit against eager, finite values and gradients on extreme inputs, improvement by `update`, export."""
+    key = jax.random.key(1)
+    state = objective.init(key)
+    context = objective.context(state, key)
+    assert context.shape == (objective.context_size,), f"context has shape {context.shape}"
+    assert context.dtype == jnp.float32, f"contexts are {context.dtype}, not float32"
+    if objective.contexts is not None:
+        assert objective.contexts.shape[1:] == (objective.context_size,)
+    for scale in (1.0, 1e4):
+        transitions = example_transitions(spec, objective, scale=scale)
+        reward = objective.reward(state, transitions)
+        assert reward.shape == transitions.reward.shape, f"reward has shape {reward.shape}"
+        assert bool(jnp.isfinite(reward).all()), f"the reward is not finite for observations of scale {scale:g}"
+        _close(reward, jax.jit(objective.reward)(state, transitions), "reward under jit")
+        updated, metrics = objective.update(state, transitions, key)
+        _same_layout(state, updated, "the objective's state after update")
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((updated, metrics)) if _real(leaf))
+    transitions = example_transitions(spec, objective)
+    _same_layout(state, objective.observe(state, transitions), "the objective's state after observe")
+    masked = objective.report(state, transitions, jnp.zeros_like(transitions.terminated))
+    assert all(bool(jnp.isfinite(value).all()) for value in masked.values()), "a report of nothing must be finite"
+    export.export(jax.jit(objective.reward), platforms=PLATFORMS)(*_structs((state, transitions)))
+
+
+def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> None:
+    """Protocol, one compilation, seeds by map and vmap against single runs, checkpoint round trip, export."""
+    loops = {
+        "single": device_loop(agent, environment, iterations, 1, "vmap"),
+        "vmap": device_loop(agent, environment, iterations, 2, "vmap"),
+        "map": device_loop(agent, environment, iterations, 2, "map"),
+    }
+    state = loops["single"].init([4])
+    state, metrics = loops["single"].chunk(state)
+    single = jax.device_get(_words(state))
+    assert all(np.isfinite(np.asarray(value)).all() for name, value in metrics.items() if "episode_" not in name), metrics
+    with tempfile.TemporaryDirectory() as folder:
+        store = checkpoints(Path(folder) / "checkpoints", keep=1)
+        store.save(1, state, [], {}, 0.0)
+        restored = store.restore(loops["single"].init([4]))
+        store.close()
+    assert restored is not None
+    _identical(single, jax.device_get(_words(restored.state)), "the state after a checkpoint")
+    count = _compilations(lambda: [loops["single"].chunk(restored.state) for _ in range(1)])
+    assert count == 0, f"the second chunk compiled {count} programs more"
+
+    for how in ("map", "vmap"):
+        several, _ = loops[how].chunk(loops[how].init([3, 4]))
+        second = jax.tree.map(lambda leaf: leaf[1:], jax.device_get(_words(several)))
+        if how == "map":
+            _identical(single, second, "member 1 of a mapped run")
+        else:
+            jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
+
+
+def check_export(agent: Agent, key: Key, observation: Any) -> None:
+    """`act` lowers for every platform."""
+    from infojax.run.loop import act_once, opening_state
+
+    state = jax.eval_shape(lambda k: opening_state(agent, (), observation, k), key)
+    lowered = jax.jit(lambda a, c, t, k: act_once(agent, a, c, t, k))
+    exported = export.export(lowered, platforms=PLATFORMS)(state.agent, state.carry, state.timestep, key)
+    assert set(exported.platforms) == set(PLATFORMS)
+
+
+def check_yaml(path: Path, make: Callable[..., Any]) -> None:
+    """The keys of a YAML are the keyword-only arguments of its `make`, and every one has a comment."""
+    text = path.read_text()
+    keys = re.findall(r"^([a-z_]+):", text, flags=re.MULTILINE)
+    own = [key for key in keys if key not in ("defaults", "_target_")]
+    wanted = [p.name for p in inspect.signature(make).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = set(own) - set(wanted)
+    assert not unknown, f"{path} has keys that {make.__module__}.make does not take: {sorted(unknown)}"
+    if "defaults:" not in text:
+        assert set(own) == set(wanted), f"{path} lacks {sorted(set(wanted) - set(own))}"
+    for line in text.splitlines():
+        if re.match(r"^[a-z_]+:", line) and not line.startswith(("defaults:", "_target_:")):
+            assert "#" in line, f"{path}: {line.split(':')[0]} has no comment"
+    assert make.__doc__, f"{make.__module__}.make has no docstring"
+
+
+def _compilations(function: Callable[[], Any]) -> int:
+    events: list[str] = []
+    active = [True]
+
+    def listen(event: str, _duration: float, **_: Any) -> None:
+        if active[0] and event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.block_until_ready(function())
+    finally:
+        active[0] = False
+    return len(events)
+
+
+def _real(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _words(tree: Any) -> Any:
+    """Random keys as their words, so that everything compares as numbers."""
+    return jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
+    )
+
+
+def _structs(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
+
+
+def _same_layout(left: Any, right: Any, what: str) -> None:
+    assert jax.tree.structure(left) == jax.tree.structure(right), f"{what} has another structure"
+    for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype), (
+            f"{what} has {other.dtype}{other.shape} where {one.dtype}{one.shape} was"
+        )
+
+
+def _close(left: Any, right: Any, what: str, tolerance: float = 1e-5) -> None:
+    left, right = np.asarray(left, np.float64), np.asarray(right, np.float64)
+    gap = np.max(np.abs(left - right) / (1 + np.abs(left)), initial=0.0)
+    assert gap <= tolerance, f"{what} differs by {gap:g}"
+
+
+def _identical(left: Any, right: Any, what: str) -> None:
+    flat, other = jax.tree_util.tree_flatten_with_path(left)[0], jax.tree.leaves(right)
+    for (path, one), two in zip(flat, other, strict=True):
+        assert np.array_equal(one, two, equal_nan=True), f"{what} differs in {jax.tree_util.keystr(path)}"

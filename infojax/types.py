@@ -1,0 +1,176 @@
+"""The protocols of infojax: what an environment, an objective and an agent are.
+
+Every algorithm is a `make(...)` function that returns one of the NamedTuples of pure functions below. Shapes: `T` steps
+of a rollout, `B` parallel environments, `N` transitions in a batch, `C` the size of a context, `K` finite skills.
+States are pytrees passed in and returned; randomness is a key passed in.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Key = jax.Array
+Metrics = dict[str, Array]
+
+
+class UserError(ValueError):
+    """Input that the user can mend; its message names the value, what was expected and what to do."""
+
+
+class Range(NamedTuple):
+    """Bounds of a number, put into a signature with `Annotated`; `open_*` excludes the bound itself."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+
+
+_INFINITY = float("inf")
+Count = Annotated[int, Range(1, _INFINITY, open_high=True)]
+NonNegativeInt = Annotated[int, Range(0, _INFINITY, open_high=True)]
+Positive = Annotated[float, Range(0, _INFINITY, open_low=True, open_high=True)]
+NonNegative = Annotated[float, Range(0, _INFINITY, open_high=True)]
+Finite = Annotated[float, Range(-_INFINITY, _INFINITY, open_low=True, open_high=True)]
+UnitInterval = Annotated[float, Range(0, 1)]
+Rate = Annotated[float, Range(0, 1, open_low=True)]
+
+
+class EnvSpec(NamedTuple):
+    """What an agent needs to know of an environment, all of it static."""
+
+    observation_shape: tuple[int, ...]
+    action_shape: tuple[int, ...]  # () where actions are discrete
+    num_actions: int | None  # None where actions are continuous
+    low: tuple[float, ...]  # bounds of each action dimension; () where discrete
+    high: tuple[float, ...]
+    episode_length: int  # the runner truncates here
+    data_axis: str | None = None  # mesh axis over which gradients are averaged
+    name: str = ""
+    position_names: tuple[str, ...] = ()  # the coordinates of `position`, for traces and coverage
+    position_low: tuple[float, ...] = ()  # the box on which coverage is counted
+    position_high: tuple[float, ...] = ()
+    shortest_episode: int = 1  # an episode cannot terminate earlier; sizes the pool of initial states
+
+
+class Timestep(NamedTuple):
+    """One moment of an environment; `observation` is after a reset, `final_observation` before it."""
+
+    observation: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    final_observation: Array
+    first: Array  # this observation opens an episode
+
+
+class Rollout(NamedTuple):
+    """[T, B, …] of consecutive steps; `next_observation` is the one before a reset."""
+
+    observation: Array
+    first: Array
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    next_observation: Array
+    extras: dict[str, Array]  # what `act` gave out; `context` is always among it
+
+
+class Transition(NamedTuple):
+    """[N, …] transitions as objectives and replay see them."""
+
+    observation: Array
+    context: Array
+    action: Array
+    reward: Array
+    next_observation: Array
+    next_context: Array
+    terminated: Array
+    truncated: Array
+
+
+def keep_context(state: Any, context: Array, observation: Array) -> Array:
+    """The identity `advance`: the context of an episode stays what it was when the episode began."""
+    return context
+
+
+class Objective(NamedTuple):
+    """An intrinsic reward: "optax for rewards". Its models see observations, never the context of the learner."""
+
+    context_size: int
+    contexts: Array | None  # [K, C] where the contexts are finitely many
+    init: Callable[[Key], Any]
+    context: Callable[[Any, Key], Array]  # (state, key) -> [C]; drawn when an episode begins
+    advance: Callable[[Any, Array, Array], Array]  # (state, context, observation) -> [C]; `keep_context` by default
+    reward: Callable[[Any, Transition], Array]  # (state, [N, …]) -> [N], in nats; may depend on the whole batch
+    observe: Callable[[Any, Transition], Any]  # each fresh transition exactly once
+    update: Callable[[Any, Transition, Key], tuple[Any, Metrics]]  # one gradient step, repeatable on replay
+    report: Callable[..., Metrics]  # (state, transitions, where=None) -> metrics; `where` [N] marks what counts
+
+
+class Agent(NamedTuple):
+    """A learner. `begin` and `act` are for ONE environment; the runner maps them over environments."""
+
+    unroll: int  # T
+    num_envs: int  # B
+    contexts: Array | None  # [K, C] of the objective, so that evaluation can visit each
+    init: Callable[[Key], Any]
+    begin: Callable[[Any, Key], Any]  # (state, key) -> carry, a NamedTuple with a field `context`
+    act: Callable[..., tuple[Any, Array, dict[str, Array]]]  # (state, carry, timestep, key, explore) -> carry, action, extras
+    update: Callable[[Any, Rollout, Key], tuple[Any, Metrics]]
+    report: Callable[[Any, Rollout], Metrics]  # of an evaluation: one episode per column of the rollout
+
+
+class Environment(NamedTuple):
+    """One environment on the device, raw: the runner resets, truncates and maps over environments."""
+
+    spec: EnvSpec
+    reset: Callable[[Key], tuple[Any, Array]]  # -> env_state, observation
+    step: Callable[[Any, Array, Key], tuple[Any, Array, Array, Array]]  # -> env_state, observation, reward, terminated
+    position: Callable[[Any], Array]  # env_state -> [P], where the body is
+
+
+class HostEnvironment(NamedTuple):
+    """A batch of environments on the host, in numpy, with same-step autoreset."""
+
+    spec: EnvSpec
+    num_envs: int
+    reset: Callable[[int], Any]  # seed -> observations
+    step: Callable[[Any], Timestep]  # actions -> numpy Timestep; `observation` after, `final_observation` before a reset
+    position: Callable[[], Any]  # -> [B, P] of the state before the reset that the last step made
+    save: Callable[[], bytes]
+    restore: Callable[[bytes], None]
+    close: Callable[[], None]
+
+
+def episode_mask(terminated: Array, truncated: Array) -> Array:
+    """Which steps of [T, B] evaluation columns belong to the first episode of their column."""
+    done = jnp.logical_or(terminated, truncated).astype(jnp.int32)
+    return (jnp.cumsum(done, axis=0) - done) == 0
+
+
+def second_half(mask: Array) -> Array:
+    """The later half of each column's episode: steps t >= length / 2 within `mask` [T, B]."""
+    length = jnp.sum(mask.astype(jnp.int32), axis=0)
+    return mask & (2 * jnp.arange(mask.shape[0])[:, None] >= length)
+
+
+class HostFactory(NamedTuple):
+    """What `make` of a host environment returns: the spec at once, batches of any size on request."""
+
+    spec: EnvSpec
+    create: Callable[[int], HostEnvironment]  # num_envs -> a batch

@@ -31,6 +31,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from infojax.types import Agent, Environment, HostFactory, Objective, UserError
@@ -88,7 +89,7 @@ def compose(
         raise _user_error(explain(error, words, folders)) from error
     finally:
         GlobalHydra.instance().hydra = before
-        if version_base is not None:
+        if isinstance(version_base, Version):
             hydra_version.setbase(str(version_base))
     choices = composed.hydra.runtime.choices
     OmegaConf.set_struct(composed, False)

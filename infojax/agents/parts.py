@@ -46,7 +46,11 @@ class Packing(NamedTuple):
     def pack(self, transitions: Transition) -> Array:
         """[N, …] fields to rows [N, width]."""
         fields = [getattr(transitions, name) for name in self._names()]
-        return jnp.concatenate([field.reshape(field.shape[0], -1).astype(jnp.float32) for field in fields], axis=1)
+        rows = [
+            field.reshape(field.shape[0], _size(shape)).astype(jnp.float32)
+            for field, shape in zip(fields, self.shapes, strict=True)
+        ]
+        return jnp.concatenate(rows, axis=1)
 
     def unpack(self, rows: Array) -> Transition:
         """Rows [N, width] to [N, …] fields."""
@@ -89,7 +93,7 @@ def packing(spec: EnvSpec, objective: Objective) -> Packing:
 
 def transitions_of(rollout: Rollout, objective: Objective, objective_state: Any) -> Transition:
     """[T, B, …] steps as [T·B, …] transitions; the next context follows from the observation before a reset."""
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rollout)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), rollout)
     context = flat.extras["context"]
     if objective.advance is keep_context:
         next_context = context

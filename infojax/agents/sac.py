@@ -218,7 +218,9 @@ def make(
         state = state._replace(
             actor=actor,
             critic=critic,
-            target_critic=optax.incremental_update(critic, state.target_critic, target_rate),
+            target_critic=jax.tree.map(
+                lambda slow, fast: slow + target_rate * (fast - slow), state.target_critic, critic
+            ),
             log_temperature=log_temperature,
             actor_optimizer=actor_state,
             critic_optimizer=critic_state,

@@ -276,14 +276,14 @@ def check_options(config: Mapping[str, Any]) -> dict[str, Any]:
     schema, defaults = _option_types(), _option_defaults()
     given = dict(_leaves({key: value for key, value in config.items() if key not in (*PARTS, "choices")}))
     checked: dict[str, Any] = {key: config[key] for key in (*PARTS, "choices") if key in config}
-    for key in given:
+    for key, value in given.items():
         if key not in schema:
             top = key.partition(".")[0]
             if top in ("experiment", "local"):
                 raise _user_error(f"the file chosen by {top}= sets {key}; begin it with the line `# @package _global_`")
             inside = [name for name in schema if name.startswith(f"{top}.")]
             if key == top and inside:
-                raise _user_error(f"{key}={_show(given[key])} is not a section; give {' or '.join(inside)} instead")
+                raise _user_error(f"{key}={_show(value)} is not a section; give {' or '.join(inside)} instead")
             raise _user_error(f"{key} is not an option{_nearest(key, [*schema, *GROUPS])}")
     for key, annotation in schema.items():
         if key not in given:
@@ -326,7 +326,7 @@ def _option_defaults() -> dict[str, Any]:
 
 
 class _Unfit(Exception):
-    """A value that an annotation does not admit; `within` is False where only its range is wrong."""
+    """A value that an annotation does not admit; `in_range` is False where its kind is right."""
 
     def __init__(self, in_range: bool = True) -> None:
         super().__init__()
@@ -339,7 +339,7 @@ def check(key: str, value: Any, annotation: Any, default: Any = inspect.Paramete
         return convert(value, annotation)
     except _Unfit as unfit:
         fault = "is not accepted" if unfit.in_range else "is out of range"
-        example = "" if default in (inspect.Parameter.empty, None) else f", for example {key}={_show(default)}"
+        example = "" if default in (inspect.Parameter.empty, None, []) else f", for example {key}={_show(default)}"
         message = f"{key}={_show(value)} {fault}; give {describe(annotation)}{example}"
     raise _user_error(message)
 
@@ -435,9 +435,10 @@ def _describe_range(bound: Any) -> str:
         return f"above {low:g}" if bound.open_low else f"of at least {low:g}"
     if math.isinf(low):
         return f"below {high:g}" if bound.open_high else f"of at most {high:g}"
-    lowest = f"above {low:g}" if bound.open_low else f"from {low:g}"
-    highest = f"below {high:g}" if bound.open_high else f"{high:.10g}"
-    return f"{lowest} and {highest}" if bound.open_high else f"{lowest} {'up ' if bound.open_low else ''}to {highest}"
+    if not (bound.open_low or bound.open_high):
+        return f"from {low:g} to {high:.10g}"
+    lowest = f"above {low:g}" if bound.open_low else f"of at least {low:g}"
+    return f"{lowest} and {'below' if bound.open_high else 'up to'} {high:.10g}"
 
 
 def _show(value: Any) -> str:
@@ -467,7 +468,7 @@ def options(group: str, folders: Iterable[str | Path] = (), *, gymnasium: bool =
         from gymnasium import registry
 
         names |= {f"gymnasium/{name}" for name in registry}
-    return sorted(names)
+    return sorted(names, key=lambda name: (name.startswith("gymnasium/"), name))
 
 
 def folders_of(words: Iterable[str], config_dir: str | None = None) -> list[Path]:
@@ -480,16 +481,20 @@ def folders_of(words: Iterable[str], config_dir: str | None = None) -> list[Path
     return found
 
 
-def _near(name: str, names: Iterable[str], count: int = 3) -> list[str]:
+def _near(name: str, names: Iterable[str], most: int = 3) -> list[str]:
     """The names nearest to `name`, as a whole or in their last part, without regard to case."""
-    lower: dict[str, list[str]] = {}
-    for entry in names:
-        lower.setdefault(entry.lower(), []).append(entry)
-        lower.setdefault(re.split(r"[./]", entry.lower())[-1], []).append(entry)
-    last = re.split(r"[./]", name.lower())[-1]
-    found = difflib.get_close_matches(name.lower(), lower, n=count, cutoff=0.75)
-    found = found or difflib.get_close_matches(last, lower, n=count, cutoff=0.6)
-    return list(dict.fromkeys(entry for key in found for entry in lower[key]))[:count]
+
+    def last(key: str) -> str:
+        return re.split(r"[./]", key)[-1]
+
+    def likeness(entry: str) -> float:
+        pairs = ((name.lower(), entry.lower()), (last(name.lower()), last(entry.lower())))
+        same_section = 0.05 if name.rpartition(".")[0] == entry.rpartition(".")[0] else 0.0
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs) + same_section
+
+    # Of equally near ones the later name: the newest version of an environment.
+    scored = sorted(((likeness(entry), entry) for entry in set(names)), reverse=True)
+    return [entry for score, entry in scored[:most] if score >= max(0.65, scored[0][0] - 0.1)]
 
 
 def _nearest(name: str, names: Iterable[str], part: str = "") -> str:
@@ -524,12 +529,24 @@ def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[s
             return _explain_key(link)
         if isinstance(link, MissingMandatoryValue):
             return f"{link.full_key} has no value yet; give it as {link.full_key}=VALUE"
-    text = " ".join(str(chain[0]).split()) or " ".join(str(chain[-1]).split())
-    ambiguous = re.search(r"Ambiguous value for argument '(.*?)' 1\.|Sweep parameters '(.*)' requires", text)
+    for given in words:
+        key, _, value = given.lstrip("+").partition("=")
+        if key in GROUPS and (value in ("", "null") or not isinstance(yaml.safe_load(value), str | list)):
+            return f"{given} chooses nothing; write {key}=NAME{_listing(options(key, folders))}"
+        if not key:
+            return _explain_syntax(given, folders)
+    texts = [" ".join(str(link).partition("full_key:")[0].split()) for link in chain]
+    text = texts[0] or texts[-1]
+    ambiguous = re.search(r"Ambiguous value for argument '(.*?)' 1\.", text)
     if ambiguous:
-        given = ambiguous[1] or ambiguous[2]
-        key, _, value = given.partition("=")
-        return f"{given} names several values; add -m to run each of them, or write {key}=[{value}] for a list"
+        key, _, value = ambiguous[1].partition("=")
+        return f"{ambiguous[1]} names several values; add -m to run each of them, or write {key}=[{value}] for a list"
+    sweep = re.search(r"Sweep parameters '(.*)' requires", text)
+    if sweep:
+        return f"{sweep[1]} names several values; add -m to run each of them"
+    present = re.search(r"Could not append to config\. An item is already at '(.*?)'", text)
+    if present:
+        return f"{present[1]} is there already; write {present[1]}=VALUE without the +"
     unused = re.search(r"Could not override '([^']+)'", text)
     if unused and "/" in unused[1]:
         group, _, folder = unused[1].partition("/")
@@ -538,8 +555,10 @@ def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[s
     repeated = re.search(r"Multiple values for ([^.]+)\.", text)
     if repeated:
         return f"{repeated[1]} is chosen already; write {repeated[1]}=NAME without a +"
-    if isinstance(chain[-1], OmegaConfBaseException) and len(chain) > 1:
-        text = f"{text.rstrip('.')}: {str(chain[-1]).splitlines()[0]}"
+    deepest = chain[-1]
+    if isinstance(deepest, OmegaConfBaseException):
+        where = f"{deepest.full_key}: " if deepest.full_key and deepest.full_key not in text else ""
+        text = where + (text if text == texts[-1] else f"{text.rstrip('.')}: {texts[-1]}")
     return text
 
 
@@ -563,13 +582,19 @@ def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path
     if group == "hydra":
         group, _, name = missing.rpartition("/")
         return f"{group}={name} is not installed{_nearest(name, error.options or [])}"
+    if not name and group in GROUPS:
+        return f"{group}= chooses nothing; write {group}=NAME{_listing(options(group, folders))}"
     if not name:
         return f"{missing}.yaml is not among the configurations; check --config-name and --config-dir"
     where = re.match(r"In '([^']+)'", str(error))
     source = f" (named in {where[1]}.yaml)" if where and "/" in where[1] else ""
     if group == "env" and name.startswith("gymnasium/") and ":" in name:
         return f"env={name} is written env=gymnasium/any env.id={name.removeprefix('gymnasium/')}"
-    return f"{group}={name} does not exist{source}{_nearest(name, options(group, folders))}"
+    names = options(group, folders)
+    members = [f"{group}={entry}" for entry in names if entry.startswith(f"{name}/")]
+    if members:
+        return f"{group}={name} is a family{source}; choose one of it{_listing(members)}"
+    return f"{group}={name} does not exist{source}{_nearest(name, names)}"
 
 
 def _explain_key(error: Any) -> str:
@@ -577,15 +602,17 @@ def _explain_key(error: Any) -> str:
     full_key, node = str(error.full_key or error.key), error.parent_node
     root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
     keys = [key for key, _ in _leaves({key: value for key, value in root.items() if key != "hydra"})]
-    keys = [key for key in keys if not key.endswith("_target_")] + list(GROUPS)
+    keys = [key for key in keys if not key.endswith("_target_")]
     if full_key.startswith("hydra."):
         keys = [f"hydra.{key}" for key, _ in _leaves(root.get("hydra", {}))]
     section = full_key.rpartition(".")[0]
     inside = [key for key in keys if key.startswith(f"{section}.")] if section else keys
-    near = _near(full_key, inside) or _near(full_key, keys)
+    near = _near(full_key, keys if section else [*keys, *GROUPS])
     if near:
         return f"{full_key} does not exist; did you mean {' or '.join(near)}?"
-    return f"{full_key} does not exist{_listing(inside or keys)}"
+    if not inside:
+        return f"{full_key} does not exist: {section} has no keys of its own here"
+    return f"{full_key} does not exist{_listing(inside)}"
 
 
 def _user_error(message: str) -> "UserError":

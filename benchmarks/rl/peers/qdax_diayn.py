@@ -1,4 +1,4 @@
-"""QDax DIAYN on inverted_pendulum/spring: 32 environments, 4 skills, full-observation discriminator, one update a step."""
+"""QDax DIAYN on inverted_pendulum/spring: 32 environments, 4 skills, discriminator on all of the observation, UTD 1."""
 
 import functools
 import sys
@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import protocol
 
 chosen = protocol.settings()
-recorder = protocol.Recorder(chosen, ("qdax", "brax", "jax", "jaxlib", "flax", "optax", "numpy"))
+recorder = protocol.Recorder(
+    chosen, ("qdax", "brax", "jax", "jaxlib", "flax", "optax", "numpy")
+)
 num_envs, num_skills = protocol.DIAYN_ENVS, protocol.DIAYN_SKILLS
 env = tasks.create(
     "inverted_pendulum",
@@ -29,7 +31,9 @@ env_state = jax.jit(env.reset)(reset_key)
 replay = ReplayBuffer.init(
     buffer_size=protocol.REPLAY_CAPACITY,
     transition=QDTransition.init_dummy(
-        observation_dim=env.observation_size + num_skills, action_dim=env.action_size, descriptor_dim=2
+        observation_dim=env.observation_size + num_skills,
+        action_dim=env.action_size,
+        descriptor_dim=2,
     ),
 )
 hidden = (chosen.hidden, chosen.hidden)
@@ -96,6 +100,9 @@ def call() -> None:
 
 
 protocol.time_calls(recorder, call, chosen.steps, chosen.steps)
-recorder.finish(steps=int(state[0].steps), discriminator_parameters=sum(
-    leaf.size for leaf in jax.tree.leaves(state[0].discriminator_params)
-))
+recorder.finish(
+    steps=int(state[0].steps),
+    discriminator_parameters=sum(
+        leaf.size for leaf in jax.tree.leaves(state[0].discriminator_params)
+    ),
+)

@@ -10,12 +10,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import protocol
 
 chosen = protocol.settings()
-recorder = protocol.Recorder(chosen, ("rejax", "gymnax", "brax", "jax", "jaxlib", "flax", "optax", "numpy"))
+recorder = protocol.Recorder(
+    chosen, ("rejax", "gymnax", "brax", "jax", "jaxlib", "flax", "optax", "numpy")
+)
 # The two warm-up calls hold the fill: rejax starts to learn where more than `fill_buffer` steps have been taken.
 algorithm = SAC.create(
     env="brax/inverted_pendulum",
     # gymnax resets by itself, so brax's own wrapper for that would be paid for twice.
-    env_params={"backend": "spring", "episode_length": protocol.EPISODE_LENGTH, "auto_reset": False},
+    env_params={
+        "backend": "spring",
+        "episode_length": protocol.EPISODE_LENGTH,
+        "auto_reset": False,
+    },
     num_envs=protocol.SAC_ENVS,
     num_epochs=protocol.SAC_ENVS,
     buffer_size=protocol.REPLAY_CAPACITY,

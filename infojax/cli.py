@@ -1,0 +1,318 @@
+"""The command `infojax`: `train` is a Hydra application, the other words take run directories.
+
+What a user can mend is one sentence on stderr and exit code 2. Hydra raises its errors to us (HYDRA_FULL_ERROR) and we
+say them in our words; whoever sets that variable himself gets the traceback too. jax is imported when training begins.
+"""
+
+import argparse
+import contextlib
+import difflib
+import logging
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from infojax import __version__
+from infojax.run import config as configuration
+
+OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Wrong(Exception):
+    """A command line that cannot be followed; its text is the sentence to print."""
+
+
+class _Stopped(BaseException):
+    """Carries what a single job raised past Hydra, which would print lines of its own about an `Exception`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Command(NamedTuple):
+    """A word after `infojax`."""
+
+    usage: str
+    purpose: str
+    run: Callable[[list[str]], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        with _environment(HYDRA_FULL_ERROR="1"):
+            _dispatch(words)
+        return OK
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else OK if stop.code is None else FAILED
+    except KeyboardInterrupt:
+        print("\ninfojax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of `infojax … | head` has gone
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it replaces a stream that Python flushes at exit
+        return FAILED
+    except _Stopped as stopped:
+        error: Exception = stopped.error
+    except Exception as raised:
+        if _sentence(raised) is None:
+            raise
+        error = raised
+    sentence = _sentence(error)
+    if sentence is None:  # a mistake of ours or of a user's module, with its traceback
+        raise error
+    if show_traceback:
+        traceback.print_exception(error)
+    print(f"infojax: {sentence}", file=sys.stderr)
+    return WRONG
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell the user; None for an error that is not his."""
+    return " ".join(str(error).split()) if isinstance(error, _Wrong) or _is_user_error(error) else None
+
+
+def _is_user_error(error: BaseException) -> bool:
+    # Where infojax.types, and with it jax, was never imported, no UserError can have been raised.
+    types = sys.modules.get("infojax.types")
+    return types is not None and isinstance(error, types.UserError)
+
+
+def _dispatch(words: list[str]) -> None:
+    if words and words[0] in ("-sc", "--shell-completion"):
+        return _completion(words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _overview()
+    if words[0] in ("--version", "-V"):
+        return print(f"infojax {__version__}")
+    if words[0] in COMMANDS:
+        return COMMANDS[words[0]].run(words[1:])
+    if "=" in words[0]:
+        raise _Wrong(f"{words[0]} needs a command before it; did you mean infojax train {' '.join(words)}?")
+    near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+    meant = f"did you mean infojax {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+    raise _Wrong(f"{words[0]} is not a command; {meant}")
+
+
+def _overview() -> None:
+    """What there is: commands and everything that a configuration can choose."""
+    lines = [f"infojax {__version__}: reinforcement learning and test-time adaptation driven by information", ""]
+    lines += [f"  infojax {command.usage:<34} {command.purpose}" for command in COMMANDS.values()]
+    for group, title in (("agent", "agents"), ("objective", "objectives"), ("experiment", "experiments")):
+        lines += ["", f"{title} ({group}=NAME)"]
+        lines += [f"  {name:<34} {_purpose(group, name)}" for name in configuration.options(group)]
+    lines += ["", "environments (env=NAME)"]
+    families: dict[str, list[str]] = {}
+    for name in configuration.options("env", gymnasium=False):
+        family, _, leaf = name.rpartition("/")
+        families.setdefault(family, []).append(leaf)
+    families.pop("gymnasium", None)
+    lines += [f"  {family + '/':<14} {', '.join(names)}" for family, names in families.items()]
+    lines += ["  gymnasium/     every id that Gymnasium knows, such as gymnasium/HalfCheetah-v5"]
+    lines += ["", "infojax train --help lists every option; infojax COMMAND --help says more."]
+    print("\n".join(lines))
+
+
+def _purpose(group: str, name: str) -> str:
+    """The opening comment of a configuration."""
+    path = configuration.configs_folder() / group / f"{name}.yaml"
+    comments = [line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
+# --- train -------------------------------------------------------------------------------------------------------
+
+
+def _train(words: list[str]) -> None:
+    flags, overrides, parsed = _parse(words)
+    if parsed.cfg == "job" and not parsed.resolve:
+        flags = [*flags, "--resolve"]
+    configuration.configs_folder()  # says so where the package is not installed
+    configuration.register_gymnasium()
+    application = hydra.main(version_base="1.3", config_path=f"pkg://{configuration.CONFIGS}", config_name="train")
+    composing = configuration.COMPOSITION_ERRORS if parsed.multirun else (*configuration.COMPOSITION_ERRORS, ValueError)
+    with _argv([*flags, *overrides]), _told_jobs() if parsed.multirun else contextlib.nullcontext():
+        try:
+            application(_job)()
+        except composing as error:
+            if _is_user_error(error):
+                raise
+            folders = configuration.folders_of(overrides, parsed.config_dir)
+            raise _Wrong(configuration.explain(error, overrides, folders)) from error
+
+
+def _job(config: DictConfig) -> float:
+    """One job of Hydra's: a plain configuration, checked, trained. Returns the headline metric for sweepers."""
+    settings = HydraConfig.get()
+    try:
+        plain = configuration.plain(config, settings.runtime.choices)
+        configuration.check_run_directory(plain)
+        summary = _trained(plain)
+    except Exception as error:
+        if settings.mode != RunMode.MULTIRUN:
+            raise _Stopped(error) from error
+        # The other jobs of a sweep go on; Hydra raises the first error when all have ended.
+        print(f"infojax: job {settings.job.num}: {_sentence(error) or repr(error)}", file=sys.stderr, flush=True)
+        raise
+    return float(summary["metrics"].get(summary.get("headline"), {}).get("mean", math.nan))
+
+
+def _trained(config: dict[str, Any]) -> dict[str, Any]:
+    from infojax.run import training
+
+    return training.train_from_config(config)
+
+
+def _parse(words: list[str]) -> tuple[list[str], list[str], argparse.Namespace]:
+    """Hydra's flags, the overrides in whatever order they came, and the flags' values."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        if not message.startswith("unrecognized") or not unknown.startswith("-"):
+            raise _Wrong(message)
+        name, _, value = unknown.lstrip("-").partition("=")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown, flags, n=1, cutoff=0.75)
+        if near:
+            raise _Wrong(f"{unknown} is not an option; did you mean {near[0]}?")
+        raise _Wrong(f"{unknown} is not an option; settings are written without dashes: {name}={value or 'VALUE'}")
+
+    parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
+    # Hydra itself takes flags before or after the overrides, not among them.
+    parsed = parser.parse_intermixed_args(words)
+    overrides, flags = list(parsed.overrides), list(words)
+    for override in overrides:
+        flags.remove(override)
+    return flags, overrides, parsed
+
+
+def _completion(words: list[str]) -> None:
+    """Hydra's shell completion, which calls `infojax -sc query=SHELL` with the line typed so far."""
+    line = os.environ.get("COMP_LINE", "")
+    typed = line.split()[1:]
+    if not words[1:] or not words[1].startswith("query="):
+        return _train(words)
+    if not typed or (len(typed) == 1 and not line.endswith(" ")):
+        return print(" ".join([*COMMANDS, "--help", "--version"]))
+    if typed[0] != "train":
+        return None
+    group, equals, _ = ("" if line.endswith(" ") else typed[-1]).partition("=")
+    if equals and group in configuration.GROUPS:  # with the names in sub-folders, which Hydra leaves out
+        return print(" ".join(f"{group}={name}" for name in configuration.options(group)))
+    rest = line.split("train", 1)[1].lstrip()
+    with _environment(COMP_LINE=f"infojax {rest}"):
+        return _train(words)
+
+
+# --- commands that take run directories --------------------------------------------------------------------------
+
+
+def _run_dirs(name: str, words: list[str], most: int | None) -> list[Path]:
+    """The run directories of a command; `--help` prints its usage and ends."""
+    command = COMMANDS[name]
+    if any(word in ("-h", "--help") for word in words):
+        print(f"usage: infojax {command.usage}\n\n{command.purpose}")
+        raise SystemExit(OK)
+    strange = next((word for word in words if word.startswith("-")), None)
+    if strange:
+        raise _Wrong(f"{strange} is not an option of infojax {name}; usage: infojax {command.usage}")
+    if not words:
+        raise _Wrong(f"infojax {name} needs a run directory, such as runs/NAME; usage: infojax {command.usage}")
+    if most is not None and len(words) > most:
+        raise _Wrong(f"infojax {name} takes one run directory, got {len(words)}; usage: infojax {command.usage}")
+    for word in words:
+        if not Path(word).is_dir():
+            beside = [str(path) for path in Path(word).absolute().parent.glob("*/")] if Path(word).name else []
+            near = difflib.get_close_matches(Path(word).name, [Path(path).name for path in beside], n=1)
+            hint = f"did you mean {Path(word).parent / near[0]}?" if near else "give the folder that a run wrote"
+            raise _Wrong(f"{word} is not a folder; {hint}")
+    return [Path(word) for word in words]
+
+
+def _resume(words: list[str]) -> None:
+    (run_dir,) = _run_dirs("resume", words, most=1)
+    from infojax.run import training
+
+    training.resume(run_dir)
+
+
+def _evaluate(words: list[str]) -> None:
+    (run_dir,) = _run_dirs("evaluate", words, most=1)
+    from infojax.run import training
+
+    training.evaluate(run_dir)
+
+
+def _report(words: list[str]) -> None:
+    run_dirs = _run_dirs("report", words, most=None)
+    from infojax.run.report import report
+
+    print(f"report: {report(run_dirs)}")
+
+
+COMMANDS = {
+    "train": Command("train [KEY=VALUE …]", "train an agent, or go on where the same command was stopped", _train),
+    "resume": Command("resume RUN_DIR", "go on with a stopped run, or show the result of a finished one", _resume),
+    "evaluate": Command("evaluate RUN_DIR", "evaluate the newest checkpoint of a run", _evaluate),
+    "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs", _report),
+}
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables for the time of one call."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _told_jobs() -> Iterator[None]:
+    """Hydra's launchers say on stdout which job of a sweep they run; the logging of the process stays as it is."""
+    logger, handler = logging.getLogger("hydra"), logging.StreamHandler(sys.stdout)
+    before = logger.level, logger.propagate
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+@contextlib.contextmanager
+def _argv(words: Sequence[str]) -> Iterator[None]:
+    """Hydra reads its words from sys.argv."""
+    before = sys.argv
+    sys.argv = [before[0] if before else "infojax", *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

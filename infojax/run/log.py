@@ -7,13 +7,14 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -272,7 +273,7 @@ def _identity(run_dir: Path, folder: str) -> str:
 # --- words and numbers -------------------------------------------------------------------------------------------
 
 TITLES = {
-    "mutual_information": "mutual information I(S;Z)",
+    "mutual_information": "mutual information",
     "mutual_information_ceiling": "entropy of the skills H(Z)",
     "return": "return",
     "best_skill_return": "return of the best skill",
@@ -321,6 +322,8 @@ def number(value: float | None, name: str = "") -> str:
     value = float(value) * 100 if unit(name) == "%" else float(value)
     if value == 0:
         return "0"
+    if unit(name) == "%":
+        return f"{value:.1f}"
     digits = math.floor(math.log10(abs(value)))
     if not -4 <= digits < 7:
         return f"{value:.3g}"
@@ -346,8 +349,8 @@ def _duration(seconds: float) -> str:
 def _short(count: float) -> str:
     """Counts in few letters, for bars: 950, 12.3k, 1M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{letter}" if count < 999.5 * size else f"{count / size:.0f}{letter}"
+        if count >= 0.9995 * size:
+            return f"{count / size:.3g}{letter}"
     return f"{count:.0f}"
 
 
@@ -368,7 +371,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total, self.enabled, self.start = total, enabled, start
-        self.console = Console() if console is None else console
+        self.console: Console = console or Console()
         self.seconds_between_lines = seconds_between_lines
         self.clock = clock
         self.began = clock()
@@ -437,35 +440,47 @@ class Progress:
 class Row(NamedTuple):
     """One line of a table of results, as people read it."""
 
+    place: str
     name: str
     value: str
     interval: str
-    seeds: int
 
 
 def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """The metrics of a summary in words: evaluation first, mutual information beside its ceiling, skills in one row."""
     rows: list[Row] = []
+    seeds = max((len(entry.get("per_seed", [])) for entry in metrics.values()), default=0)
     for name in table_names(metrics):
         entry = metrics[name]
-        per_seed = [value for value in entry.get("per_seed", []) if value is not None and math.isfinite(value)]
-        where = place(name)
-        words = f"{title(name)}, {where}" if where else title(name)
-        value = with_ceiling(name, entry.get("mean"), metrics)
-        interval = "–"
-        if len(per_seed) > 1:
-            interval = f"{number(entry.get('low'), name)} … {number(entry.get('high'), name)}"
-        rows.append(Row(words, value, interval, len(per_seed)))
-        mode = name.removesuffix("/return")
-        skills = [found["mean"] for key, found in metrics.items() if (hit := PER_SKILL.fullmatch(key)) and hit["mode"] == mode]
-        skills = [value for value in skills if value is not None and math.isfinite(value)]
-        if name.endswith("/return") and skills:
-            span = f"{number(min(skills))} … {number(max(skills))}"
-            rows.append(Row(f"lowest … highest of {len(skills)} skills, {where}", span, "–", len(per_seed)))
+        count = len(_numbers(entry.get("per_seed", [])))
+        interval = f"{number(entry.get('low'), name)} … {number(entry.get('high'), name)}" if count > 1 else "–"
+        interval += f" ({count} of {seeds})" if count < seeds else ""
+        rows.append(Row(place(name), title(name), with_ceiling(name, entry.get("mean"), metrics), interval))
+        span = skill_span(name, metrics)
+        if span:
+            rows.append(Row(place(name), "skills, lowest … highest", f"{number(span[0])} … {number(span[1])}", "–"))
     return rows
 
 
-def table_names(names: Mapping[str, Any]) -> list[str]:
+def skill_span(name: str, metrics: Mapping[str, Mapping[str, Any]]) -> tuple[float, float] | None:
+    """Where `name` is a return with skills beside it: that of the lowest and of the highest skill, mean over seeds.
+
+    Per seed first, because skill k of one seed has nothing to do with skill k of another.
+    """
+    hits = {key: PER_SKILL.fullmatch(key) for key in metrics}
+    mode = name.removesuffix("/return")
+    mine = [metrics[key].get("per_seed", []) for key, hit in hits.items() if hit and hit["mode"] == mode]
+    seeds = [found for values in zip(*mine, strict=True) if (found := _numbers(values))]
+    if not name.endswith("/return") or not seeds:
+        return None
+    return sum(map(min, seeds)) / len(seeds), sum(map(max, seeds)) / len(seeds)
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
+
+
+def table_names(names: Iterable[str]) -> list[str]:
     """The metrics that get a row: evaluation before training; ceilings and single skills stand in others' rows."""
     shown = [
         name
@@ -473,11 +488,11 @@ def table_names(names: Mapping[str, Any]) -> list[str]:
         if not name.startswith("time/") and not name.endswith("_ceiling") and not PER_SKILL.fullmatch(name)
     ]
     leaves = ("mutual_information", "accuracy", "return", "best_skill_return", "coverage", "length", "episode_return")
-    order = {leaf: index for index, leaf in enumerate(leaves)}
 
-    def rank(name: str) -> tuple[bool, int, bool, str]:
+    def rank(name: str) -> tuple[bool, bool, str, int, str]:
         leaf = name.rpartition("/")[2]
-        return not name.startswith("evaluation/"), order.get(leaf, len(order)), "stochastic" not in name, name
+        order = leaves.index(leaf) if leaf in leaves else len(leaves)
+        return not name.startswith("evaluation/"), place(name) != "stochastic", place(name), order, name
 
     return sorted(shown, key=rank)
 
@@ -506,19 +521,20 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("value" if count == 1 else "mean", justify="right", no_wrap=True)
     if count > 1:
         table.add_column("95 % interval", justify="right", no_wrap=True)
-        table.add_column("seeds", justify="right")
     rows = result_rows(summary.get("metrics", {}))
     for index, row in enumerate(rows):
-        following = rows[index + 1].name if index + 1 < len(rows) else row.name
-        section = row.name.endswith(", training") != following.endswith(", training")
-        cells = (row.name, row.value, row.interval, str(row.seeds)) if count > 1 else (row.name, row.value)
-        table.add_row(*cells, end_section=section)
+        if index == 0 or rows[index - 1].place != row.place:
+            table.add_section()
+            acting = row.place in ("stochastic", "deterministic")
+            table.add_row(Text(f"{row.place} acting" if acting else row.place or "other", style="bold"))
+        cells = (row.name, row.value, row.interval) if count > 1 else (row.name, row.value)
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
 def print_result(summary: Mapping[str, Any], run_dir: str | Path, console: Console | None = None) -> None:
     """Print the table of a run and where its files and pictures are."""
-    console = Console() if console is None else console
+    console = console or Console()
     run_dir = Path(run_dir)
     console.print(result_table(summary))
     if "wall_seconds" in summary:

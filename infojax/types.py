@@ -63,7 +63,7 @@ class EnvSpec(NamedTuple):
     position_names: tuple[str, ...] = ()  # the coordinates of `position`, for traces and coverage
     position_low: tuple[float, ...] = ()  # the box on which coverage is counted
     position_high: tuple[float, ...] = ()
-    shortest_episode: int = 1  # an episode cannot terminate earlier; sizes the pool of initial states
+    shortest_episode: int = 1  # episodes hardly ever end earlier; sizes the pool of initial states
 
 
 class Timestep(NamedTuple):

@@ -134,7 +134,7 @@ def test_brax_layouts_by_shape_alone(name):
     after = jax.eval_shape(environment.step, state, jnp.zeros(environment.spec.action_shape), jax.random.key(0))
     testing._same_layout((state, observation), after[:2], name)
     assert observation.shape == environment.spec.observation_shape
-    assert (environment.spec.shortest_episode == 1) == (name == "ant")
+    assert (environment.spec.shortest_episode < 1000) == (name == "ant")
 
 
 def test_an_unknown_brax_name_gets_its_neighbours():

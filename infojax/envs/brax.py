@@ -57,17 +57,7 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_BODIES)}"
         raise UserError(f"env.name={name} is not a brax environment; {hint}")
     body = _BODIES[name]
-    with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        # Brax says at import that its environments are no longer developed, and which optional engines are absent.
-        warnings.simplefilter("ignore")
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            from brax import envs
-
-            env = envs.get_environment(name, backend=backend)
-        finally:
-            logging.disable(level)
+    env = _load(name, backend)
     zero_reward = jnp.zeros((), jnp.float32)
 
     def scoped(function: Any, *arguments: Any) -> Any:
@@ -113,9 +103,27 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
         position_names=body.names,
         position_low=tuple(float(bound) for bound in body.low),
         position_high=tuple(float(bound) for bound in body.high),
-        shortest_episode=1 if body.terminates else episode_length,
+        shortest_episode=min(8, episode_length) if body.terminates else episode_length,
     )
     return Environment(spec, reset, step, position)
+
+
+def _load(name: str, backend: str) -> Any:
+    """The environment as brax makes it, without what is said about the age of its model files and of itself."""
+    import mujoco
+
+    logging_level, mujoco_warns = logging.root.manager.disable, mujoco.get_mju_user_warning()
+    logging.disable(logging.WARNING)
+    mujoco.set_mju_user_warning(lambda _: None)
+    try:
+        with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            warnings.simplefilter("ignore")
+            from brax import envs
+
+            return envs.get_environment(name, backend=backend)
+    finally:
+        logging.disable(logging_level)
+        mujoco.set_mju_user_warning(mujoco_warns)
 
 
 def _strong(tree: Any) -> Any:

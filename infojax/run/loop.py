@@ -231,14 +231,12 @@ def device_chunk(
 
 
 def pool_size(agent: Agent, environment: Environment, iterations: int) -> int:
-    """Initial states enough for one chunk.
+    """Initial states enough for one chunk, were every episode as short as the spec expects of the shortest.
 
-    Exact where episodes cannot end early. Where they can, an episode is taken to last at least 8 steps on average;
-    beyond that the pool is reused from its start.
+    Should more episodes end than that, the pool is reused from its start.
     """
     steps = iterations * agent.unroll
-    shortest = max(environment.spec.shortest_episode, min(8, environment.spec.episode_length))
-    return agent.num_envs * (math.ceil(steps / shortest) + 1)
+    return agent.num_envs * (math.ceil(steps / environment.spec.shortest_episode) + 1)
 
 
 def device_loop(agent: Agent, environment: Environment, iterations: int, num_seeds: int, seeds: Seeds) -> Loop:

@@ -1,3 +1,744 @@
-"""Being written."""
-def figures(run_dir):
-    return []
+"""Pictures of one run, and a report that lays several beside one another.
+
+`figures` draws what one run learned; `report` writes a self-contained page with tables, curves and those pictures.
+Runs that differ in nothing but their seeds are pooled. Everything is read from the run directories, so both can be
+asked for at any time, of unfinished runs too. Skill k of one seed has nothing to do with skill k of another, so what
+is drawn per skill is drawn per seed.
+"""
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import yaml
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from infojax.run.log import pictures, place, result_rows, table_names, title, unit
+from infojax.run.statistics import Statistic, bootstrap_interval
+
+# Told apart with any colour vision: Paul Tol's muted set, ordered so that neighbours differ most, and two of Okabe-Ito.
+COLOURS = ("#332288", "#DD6677", "#117733", "#E0B94A", "#66BBEE", "#882255", "#44AA99", "#999933", "#AA4499")
+PLACES = {"stochastic": "#0072B2", "deterministic": "#D55E00", "training": "#6B6B6B"}
+HEADLINES = (  # the panels of learning_curves.png, by the last part of a metric's name
+    ("mutual_information",),
+    ("return", "episode_return"),
+    ("coverage",),
+    ("accuracy",),
+    ("intrinsic_reward",),
+    ("length", "episode_length"),
+)
+DULL_WHERE_CONSTANT = ("intrinsic_reward", "length")
+SMALL_PER_ROW = 4
+MOST_SMALL = 8
+DPI = 130
+
+Curves = dict[int, tuple[np.ndarray, np.ndarray]]  # seed -> steps, values; values may be NaN
+
+
+class RunData(NamedTuple):
+    """What a run directory says."""
+
+    run_dir: Path
+    config: dict[str, Any]
+    status: str
+    curves: dict[str, Curves]  # by metric
+    step: int  # the last logged
+    summary: dict[str, Any]
+
+
+class Group(NamedTuple):
+    """Runs that differ in nothing but their seeds."""
+
+    label: str
+    env: str
+    runs: list[RunData]
+    curves: dict[str, Curves]
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_run(run_dir: str | Path) -> RunData:
+    """Read a run directory, finished or not.
+
+    Raises:
+        UserError: the folder is no run directory, or a line of its metrics.jsonl cannot be read.
+    """
+    run_dir = Path(run_dir)
+    if not (run_dir / "config.yaml").is_file():
+        raise _user_error(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
+    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")) or {}
+    rows = _rows(run_dir / "metrics.jsonl")
+    found: dict[str, dict[int, list[tuple[int, float]]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in ("step", "seed"):
+                number = np.nan if value is None else float(value)
+                found.setdefault(name, {}).setdefault(int(row["seed"]), []).append((int(row["step"]), number))
+    curves = {
+        name: {seed: (np.array([s for s, _ in points]), np.array([v for _, v in points])) for seed, points in by.items()}
+        for name, by in found.items()
+    }
+    step = max((int(row["step"]) for row in rows), default=0)
+    summary = _json(run_dir / "summary.json")
+    return RunData(run_dir, config, _status(run_dir, step, config.get("total_steps")), curves, step, summary)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = []
+    for index, line in enumerate(lines):
+        try:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"]), "seed": int(row["seed"])})
+        except (ValueError, KeyError, TypeError) as error:
+            if index == len(lines) - 1:  # torn by a kill; the run cuts it off when it goes on
+                break
+            raise _user_error(
+                f"line {index + 1} of {path} is not a row of metrics; the file was changed since the run wrote it: put "
+                "it back, or train again with overwrite=true"
+            ) from error
+    return rows
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _status(run_dir: Path, step: int, total: int | None) -> str:
+    status = _json(run_dir / "status.json")
+    if status.get("status") == "done":
+        return "finished"
+    where = f"at step {step:,}" + (f" of {total:,}" if total else "") if step else "nothing logged yet"
+    word = "failed" if status.get("status") == "failed" else "unfinished"
+    reason = f": {status['reason']}" if status.get("reason") else ""
+    return f"{word}, {where}{reason}"
+
+
+def _chosen(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The agent, with its objective where that is not part of its name, and the environment."""
+    choices = config.get("choices") or {}
+    agent, objective = str(choices.get("agent", "agent")), choices.get("objective")
+    return agent if objective in (None, "none", agent) else f"{agent} + {objective}", str(choices.get("env", "env"))
+
+
+def _user_error(message: str) -> Exception:
+    # jax, which types.py loads, is not worth a second of start-up before something is wrong.
+    from infojax.types import UserError
+
+    return UserError(message)
+
+
+# --- pictures of one run -----------------------------------------------------------------------------------------
+
+
+def figures(run_dir: str | Path) -> list[Path]:
+    """Draw `figures/*.png` of a run: learning curves, and what its last evaluation saw where there was one.
+
+    Returns:
+        The files: learning_curves.png; skill_traces.png where the environment tells positions; confusion.png and
+        skill_returns.png where skills are finitely many.
+
+    Raises:
+        UserError: no run directory, or nothing logged yet.
+    """
+    run = read_run(run_dir)
+    if not run.curves:
+        raise _user_error(f"{run_dir} has logged nothing yet; train it first with the command that made it")
+    drawn = {"learning_curves.png": learning_curves(run)}
+    path = run.run_dir / "evaluation.npz"
+    if path.exists():
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        drawn |= {name: draw(run, arrays) for name, draw in EVALUATION_PICTURES.items()}
+    folder = run.run_dir / "figures"
+    return [_save(figure, folder / name) for name, figure in drawn.items() if figure is not None]
+
+
+def learning_curves(run: RunData) -> Figure:
+    """Headline metrics over steps: every seed thin, their mean thick with its 95 % interval."""
+    panels = [
+        names
+        for leaves in HEADLINES
+        if (names := [name for name in table_names(run.curves) if name.rpartition("/")[2] in leaves])
+        and not (leaves[0] in DULL_WHERE_CONSTANT and _constant([run.curves[name] for name in names]))
+    ]
+    panels = panels or [table_names(run.curves)[:1] or sorted(run.curves)[:1]]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(4.1 * columns, 5.2), 2.9 * rows + 0.8), layout="constrained")
+    seeds = max(len(by_seed) for by_seed in run.curves.values())
+    for index, names in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for name in names:
+            _draw_curves(axes, run.curves[name], PLACES.get(place(name), "#333333"), "mean")
+            _draw_ceiling(axes, run.curves, name)
+        _label_curves(axes, names[0])
+    used = [word for word in PLACES if any(place(name) == word for names in panels for name in names)]
+    words = {word: f"{word} acting" if word != "training" else word for word in used}
+    handles = [Line2D([], [], color=PLACES[word], lw=2, label=words[word]) for word in used]
+    if any(f"{name}_ceiling" in run.curves for names in panels for name in names):
+        handles.append(_ceiling_handle())
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), frameon=False, fontsize=9)
+    spread = f"{seeds} seeds (thin: each, thick: mean with its 95 % interval)" if seeds > 1 else "1 seed"
+    return _heading(figure, run, spread)
+
+
+def skill_traces(run: RunData, arrays: Mapping[str, np.ndarray]) -> Figure | None:
+    """Where each skill goes: two coordinates as paths, one coordinate against time."""
+    names = [str(name) for name in arrays["position_names"]]
+    if not names:
+        return None
+    positions, mask, skill = arrays["positions"], arrays["mask"], arrays["skill"]
+    flat = len(names) == 1
+    colour, legend = _skill_colours(int(skill.max()) + 1)
+    limits = _square_limits(positions[..., :2][mask]) if not flat else None
+
+    def draw(axes: Axes, seed: int, deterministic: bool, small: bool) -> None:
+        for episode in np.flatnonzero(arrays["deterministic"] == deterministic):
+            path = positions[seed, mask[seed, :, episode], episode]
+            x, y = (1 + np.arange(len(path)), path[:, 0]) if flat else (path[:, 0], path[:, 1])
+            shade = colour(int(skill[episode]))
+            axes.plot(x, y, color=shade, lw=0.8 if small else 1.3, alpha=0.85, solid_joinstyle="round")
+            axes.plot(x[-1:], y[-1:], "o", color=shade, ms=2.5 if small else 4.5, mec="white", mew=0.4, zorder=3)
+            if not flat:
+                axes.plot(x[:1], y[:1], "+", color="black", ms=4 if small else 7, mew=1.0, zorder=4)
+        axes.grid(color="#E6E6E6", lw=0.6)
+        if limits is not None:
+            axes.set_aspect("equal")
+            axes.set_xlim(*limits[0])
+            axes.set_ylim(*limits[1])
+        axes.xaxis.set_major_locator(MaxNLocator(4 if small else 6, integer=flat))
+        axes.yaxis.set_major_locator(MaxNLocator(4 if small and not flat else 6))
+        axes.set_xlabel("step of the episode" if flat else names[0])
+        axes.set_ylabel(names[0] if flat else names[1])
+
+    figure = _seed_panels(run, arrays, draw, square=not flat, shared=flat)
+    marks = [Line2D([], [], marker="o", color="#555555", ls="", ms=4.5, label="end of the episode")]
+    if not flat:
+        marks.insert(0, Line2D([], [], marker="+", color="black", ls="", ms=7, label="start"))
+    legend(figure, marks)
+    return _heading(figure, run, "where the skills go" if skill.max() >= 0 else "where the episodes go")
+
+
+def confusion(run: RunData, arrays: Mapping[str, np.ndarray]) -> Figure | None:
+    """Which skill the discriminator names at the steps of each: rows are the true skills and sum to one."""
+    if "confusion" not in arrays:
+        return None
+    tables = arrays["confusion"]
+    count = tables.shape[-1]
+
+    def draw(axes: Axes, seed: int, deterministic: bool, small: bool) -> None:
+        axes.imshow(tables[seed], vmin=0, vmax=1, cmap="Blues")
+        if count <= 10 and not small:
+            for row, column in np.ndindex(count, count):
+                value = tables[seed, row, column]
+                shade = "white" if value > 0.55 else "#333333"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=shade, fontsize=8)
+        axes.set_xticks(_skill_ticks(count, small))
+        axes.set_yticks(_skill_ticks(count, small))
+        axes.set_xlabel("predicted skill")
+        axes.set_ylabel("true skill")
+        share = float(np.nanmean(np.diagonal(tables[seed])))
+        axes.set_title(f"seed {_seed(run, seed)}: {100 * share:.0f} % right", fontsize=8 if small else 10)
+
+    figure = _seed_panels(run, {"deterministic": np.array([False])} | {"positions": tables}, draw, square=True)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), "Blues"), ax=figure.axes, location="right", shrink=0.7, aspect=28, pad=0.02
+    )
+    bar.set_label("share of the true skill's steps", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return _heading(figure, run, "skills as the discriminator tells them apart")
+
+
+def skill_returns(run: RunData, arrays: Mapping[str, np.ndarray]) -> Figure | None:
+    """The return of the task reward of each skill, deterministic and stochastic; every dot is an episode."""
+    skill, returns, modes = arrays["skill"], arrays["returns"], arrays["deterministic"]
+    count = int(skill.max()) + 1
+    if count <= 0:
+        return None
+
+    def draw(axes: Axes, seed: int, _: bool, small: bool) -> None:
+        axes.axhline(0, color="#AAAAAA", lw=0.8)
+        for deterministic, shift in ((False, -0.16), (True, 0.16)):
+            mine = modes == deterministic
+            if not mine.any():
+                continue
+            colour = PLACES["deterministic" if deterministic else "stochastic"]
+            axes.plot(skill[mine] + shift, returns[seed, mine], "o", color=colour, ms=2 if small else 3.5, alpha=0.55, mew=0)
+            means = [np.mean(returns[seed, mine & (skill == k)]) for k in range(count)]
+            half = 0.14
+            at = np.arange(count) + shift
+            axes.hlines(means, at - half, at + half, color=colour, lw=1.5 if small else 2.5)
+        axes.grid(axis="y", color="#E6E6E6", lw=0.6)
+        axes.set_xlim(-0.6, count - 0.4)
+        axes.set_xticks(_skill_ticks(count, small))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.set_xlabel("skill")
+        axes.set_ylabel("return" if small else "return of the task reward")
+        axes.set_title(f"seed {_seed(run, seed)}", fontsize=8 if small else 10)
+
+    one_mode = {"deterministic": np.array([False])} | {"positions": returns}
+    figure = _seed_panels(run, one_mode, draw, square=False, shared=True)
+    handles = [
+        Line2D([], [], color=PLACES[word], lw=2.5, marker="o", ms=3.5, mec="none", label=f"{word} acting")
+        for word in ("stochastic", "deterministic")
+        if (modes == (word == "deterministic")).any()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return _heading(figure, run, "return of the task reward, by skill (dot: episode, bar: mean)")
+
+
+EVALUATION_PICTURES: dict[str, Callable[[RunData, Mapping[str, np.ndarray]], Figure | None]] = {
+    "skill_traces.png": skill_traces,
+    "confusion.png": confusion,
+    "skill_returns.png": skill_returns,
+}
+
+
+# --- parts of pictures -------------------------------------------------------------------------------------------
+
+
+def _seed_panels(
+    run: RunData,
+    arrays: Mapping[str, np.ndarray],
+    draw: Callable[[Axes, int, bool, bool], None],
+    *,
+    square: bool,
+    shared: bool = False,
+) -> Figure:
+    """The first seed in large panels, one for each way of acting; below it the others, small."""
+    modes = [mode for mode in (True, False) if (arrays["deterministic"] == mode).any()]
+    others = range(1, min(len(arrays["positions"]), 1 + MOST_SMALL))
+    small_rows = -(-len(others) // SMALL_PER_ROW)
+    width = 9.2 if len(modes) > 1 else 6.4
+    large, small = (4.7 if square else 4.0, 2.4) if len(modes) > 1 else (5.2 if square else 3.6, 1.9)
+    figure = Figure(figsize=(width, large + small * small_rows + 0.5), layout="constrained")
+    grid = figure.add_gridspec(1 + small_rows, SMALL_PER_ROW, height_ratios=[large] + [small] * small_rows)
+    span = SMALL_PER_ROW // len(modes)
+    first: Axes | None = None
+    for index, mode in enumerate(modes):
+        share = first if shared else None
+        axes = figure.add_subplot(grid[0, index * span : (index + 1) * span], sharey=share)
+        first = axes
+        draw(axes, 0, mode, False)
+        if len(modes) > 1:
+            axes.set_title(f"seed {_seed(run, 0)}, {'deterministic' if mode else 'stochastic'} acting", fontsize=10)
+        _tidy(axes, 9)
+        if index:
+            axes.set_ylabel("")
+    for index, seed in enumerate(others):
+        row, column = divmod(index, SMALL_PER_ROW)
+        axes = figure.add_subplot(grid[1 + row, column], sharey=first if shared else None)
+        draw(axes, seed, modes[0], True)
+        if len(modes) > 1:
+            axes.set_title(f"seed {_seed(run, seed)}", fontsize=8)
+        _tidy(axes, 7)
+        if column:
+            axes.set_ylabel("")
+    left = len(arrays["positions"]) - 1 - len(others)
+    if left > 0:
+        figure.supxlabel(f"{left} more seeds are not drawn", fontsize=8, color="#555555")
+    return figure
+
+
+def _skill_colours(count: int) -> tuple[Callable[[int], Any], Callable[[Figure, list[Line2D]], None]]:
+    """The colour of each skill, and what draws the key to it: a legend of few, a colour bar of many."""
+
+    def key(figure: Figure, handles: list[Line2D]) -> None:
+        columns = -(-len(handles) // 2) if len(handles) > 6 else len(handles)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+    if count <= 0:
+        return lambda skill: PLACES["stochastic"], key
+    if count <= len(COLOURS):
+        handles = [Line2D([], [], color=COLOURS[k], lw=2.5, label=f"skill {k}") for k in range(count)]
+        return lambda skill: COLOURS[skill], lambda figure, marks: key(figure, handles + marks)
+    colours = matplotlib.colormaps["viridis"].resampled(count)
+
+    def bar(figure: Figure, marks: list[Line2D]) -> None:
+        norm = BoundaryNorm(np.arange(count + 1) - 0.5, count)
+        drawn = figure.colorbar(
+            ScalarMappable(norm, colours), ax=figure.axes, location="right", shrink=0.8, aspect=32, pad=0.02
+        )
+        drawn.ax.yaxis.set_major_locator(MaxNLocator(10, integer=True))
+        drawn.ax.minorticks_off()
+        drawn.ax.tick_params(labelsize=8)
+        drawn.set_label("skill", fontsize=9)
+        figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+
+    return lambda skill: colours(skill), bar
+
+
+def _draw_curves(axes: Axes, by_seed: Curves, colour: str, statistic: Statistic) -> None:
+    """Every seed thin and the mean thick with its band; one seed alone is its own mean."""
+    drawn = {seed: (s[np.isfinite(v)], v[np.isfinite(v)]) for seed, (s, v) in by_seed.items() if np.isfinite(v).any()}
+    for steps, values in drawn.values() if len(drawn) > 1 else ():
+        axes.plot(steps, values, color=colour, lw=0.7, alpha=0.4)
+    steps, values = _together(drawn)
+    if not len(steps):
+        return
+    found = bootstrap_interval(values, statistic, num_resamples=1000)
+    if len(drawn) > 1:
+        axes.fill_between(steps, found.low, found.high, color=colour, alpha=0.18, lw=0)
+    axes.plot(steps, found.value, color=colour, lw=2, marker="o" if len(steps) <= 12 else "", ms=3.5, gid="mean")
+
+
+def _together(by_seed: Curves) -> tuple[np.ndarray, np.ndarray]:
+    """Steps at which every seed has a value, and those values [S, T]: a mean over changing seeds would jump."""
+    if not by_seed:
+        return np.array([]), np.empty((0, 0))
+    common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in by_seed.values())))
+    lookups = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in by_seed.values()]
+    return np.array(common), np.array([[lookup[step] for step in common] for lookup in lookups])
+
+
+def _draw_ceiling(axes: Axes, curves: Mapping[str, Curves], name: str) -> None:
+    ceiling = curves.get(f"{name}_ceiling", {})
+    values = np.concatenate([values for _, values in ceiling.values()]) if ceiling else np.array([])
+    if np.isfinite(values).any():
+        axes.axhline(float(np.nanmax(values)), color="#333333", ls=(0, (4, 3)), lw=1, gid="ceiling")
+
+
+def _ceiling_handle() -> Line2D:
+    return Line2D([], [], color="#333333", ls=(0, (4, 3)), lw=1, label="ceiling H(Z)")
+
+
+def _label_curves(axes: Axes, name: str) -> None:
+    leaf = name.rpartition("/")[2]
+    words = {"episode_return": "return", "mutual_information": "mutual information I(S;Z)"}.get(leaf, title(name))
+    measure = unit(name)
+    axes.set_ylabel(f"{words} ({measure})" if measure not in ("", "%") else words)
+    axes.set_xlabel("environment steps")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    if measure == "%":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.grid(color="#E6E6E6", lw=0.6)
+    _tidy(axes, 9)
+
+
+def _tidy(axes: Axes, size: int) -> None:
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=size - 1, color="#888888")
+    axes.xaxis.label.set_fontsize(size)
+    axes.yaxis.label.set_fontsize(size)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#888888")
+
+
+def _heading(figure: Figure, run: RunData, words: str) -> Figure:
+    agent, env = _chosen(run.config)
+    figure.suptitle(f"{agent} on {env}, {words}", fontsize=11)
+    return figure
+
+
+def _seed(run: RunData, index: int) -> int:
+    return int(run.config.get("seed", 0)) + index
+
+
+def _skill_ticks(count: int, small: bool) -> range:
+    return range(0, count, -(-count // (4 if small else 12)))
+
+
+def _square_limits(points: np.ndarray) -> list[tuple[float, float]] | None:
+    """Limits of two coordinates around all points, equally wide, so that equal aspect fills the panel."""
+    points = points[np.isfinite(points).all(axis=-1)]
+    if not len(points):
+        return None
+    low, high = points.min(axis=0), points.max(axis=0)
+    half = max(float(np.max(high - low)) / 2 * 1.07, 1e-3)
+    return [(float(centre - half), float(centre + half)) for centre in (low + high) / 2]
+
+
+def _constant(curves: Iterable[Curves]) -> bool:
+    values = np.concatenate([values for by_seed in curves for _, values in by_seed.values()])
+    finite = values[np.isfinite(values)]
+    return len(finite) == 0 or bool(np.ptp(finite) == 0)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, facecolor="white")
+    return path
+
+
+# --- the report --------------------------------------------------------------------------------------------------
+
+
+def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, statistic: Statistic = "mean") -> Path:
+    """Write one self-contained page about runs: tables with intervals, curves over seeds, the runs' own pictures.
+
+    Args:
+        run_dirs: run directories; those that differ only in their seeds are pooled.
+        output: the .html file, or a folder for report.html; None is the run directory, or of several runs the folder
+            that holds them all. The pictures of the curves also go into `figures/` beside it, as PNG.
+        statistic: `mean`, or `iqm` for the interquartile mean; either with its 95 % bootstrap interval over seeds.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: a folder that is no run directory, runs that all have logged nothing, a place that cannot be written.
+    """
+    if statistic not in ("mean", "iqm"):
+        raise _user_error(f"statistic={statistic!r} is unknown; choose mean or iqm")
+    folders = list({Path(folder).resolve(): Path(folder) for folder in run_dirs}.values())
+    if not folders:
+        raise _user_error("a report needs at least one run directory, such as runs/NAME")
+    runs = [read_run(folder) for folder in folders]
+    if not any(run.curves for run in runs):
+        names = ", ".join(str(folder) for folder in folders)
+        raise _user_error(f"{names} logged nothing yet, so there is nothing to report; train first")
+    page = _page_path(folders, output)
+    groups, notes = group_runs([run for run in runs if run.curves])
+    try:
+        (page.parent / "figures").mkdir(parents=True, exist_ok=True)
+        curves: dict[str, Path] = {}
+        names = {name for group in groups for name in group.curves}
+        for name in table_names(names):
+            path = page.parent / "figures" / f"{page.stem}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
+            curves[name] = _save(compare(groups, name, statistic), path)
+        own = {run.run_dir: _own_pictures(run) for run in runs if run.curves}
+        text = _page(runs, groups, notes, curves, own, statistic)
+        draft = page.with_name(f"{page.name}.tmp")
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, page)
+    except OSError as error:
+        raise _user_error(f"{page} cannot be written ({error.strerror}); give another place with output=") from error
+    return page
+
+
+def group_runs(runs: Sequence[RunData]) -> tuple[list[Group], list[str]]:
+    """Pool runs whose configurations differ in nothing but seeds and where things are kept; and what to say of it."""
+    pooled: dict[str, list[RunData]] = {}
+    for run in runs:
+        neutral = ("seed", "num_seeds", "seeds", "run_dir", "overwrite", "logger", "progress", "checkpoint")
+        counting = {key: value for key, value in run.config.items() if key not in neutral}
+        pooled.setdefault(json.dumps(counting, sort_keys=True, default=str), []).append(run)
+    labels = _labels([json.loads(key) for key in pooled])
+    groups, notes = [], []
+    for label, members in zip(labels, pooled.values(), strict=True):
+        curves: dict[str, Curves] = {}
+        owner: dict[int, Path] = {}
+        for run in members:
+            mine = {seed for by_seed in run.curves.values() for seed in by_seed}
+            for seed in sorted(mine & owner.keys()):
+                notes.append(f"seed {seed} of {run.run_dir} is left out: it is also in {owner[seed]}")
+            fresh = mine - owner.keys()
+            owner |= dict.fromkeys(fresh, run.run_dir)
+            for name, by_seed in run.curves.items():
+                curves.setdefault(name, {}).update({s: curve for s, curve in by_seed.items() if s in fresh})
+        groups.append(Group(label, _chosen(members[0].config)[1], members, curves))
+    return groups, notes
+
+
+def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Agent and environment; what else sets runs apart is added where these are the same."""
+    names = [_chosen(config) for config in configs]
+    several = len({env for _, env in names}) > 1
+    labels = []
+    for config, name in zip(configs, names, strict=True):
+        alike = [_flat(other) for other, its in zip(configs, names, strict=True) if its == name]
+        mine = _flat(config)
+        apart = [key for key in mine if any(other.get(key) != mine[key] for other in alike)]
+        words = f" ({', '.join(f'{key}={mine[key]}' for key in apart[:3])}{', …' if len(apart) > 3 else ''})"
+        labels.append(name[0] + (f" on {name[1]}" if several else "") + (words if len(alike) > 1 else ""))
+    return labels
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def compare(groups: Sequence[Group], name: str, statistic: Statistic = "mean") -> Figure:
+    """One metric over steps, all groups: a panel for each environment, a colour for each group."""
+    mine = [group for group in groups if name in group.curves]
+    environments = list(dict.fromkeys(group.env for group in mine))
+    columns = min(3, len(environments))
+    rows = -(-len(environments) // columns)
+    figure = Figure(figsize=(max(4.2 * columns, 5.6), 3.2 * rows + 0.35 * len(mine) + 0.3), layout="constrained")
+    handles = []
+    for index, env in enumerate(environments):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for group in mine:
+            if group.env == env:
+                colour = COLOURS[groups.index(group) % len(COLOURS)]
+                _draw_curves(axes, group.curves[name], colour, statistic)
+                _draw_ceiling(axes, group.curves, name)
+                count = len(group.curves[name])
+                label = f"{group.label}, {count} seed{'s' if count > 1 else ''}"
+                handles.append(Line2D([], [], color=colour, lw=2, label=label))
+        _label_curves(axes, name)
+        axes.set_title(env, fontsize=10)
+    if any(f"{name}_ceiling" in group.curves for group in mine):
+        handles.append(_ceiling_handle())
+    figure.legend(handles=handles, loc="outside lower center", frameon=False, fontsize=8)
+    where = f", {place(name)}" if place(name) else ""
+    figure.suptitle(f"{title(name)}{where}", fontsize=11)
+    return figure
+
+
+def entries(curves: Mapping[str, Curves], statistic: Statistic) -> dict[str, dict[str, Any]]:
+    """The last value of every metric and seed, like the metrics of a summary; `mean` holds the asked statistic."""
+    found = {}
+    for name, by_seed in curves.items():
+        last = [float(values[-1]) for _, values in by_seed.values()]
+        value, low, high = bootstrap_interval(last, statistic)
+        found[name] = {"mean": value, "low": low, "high": high, "per_seed": last}
+    return found
+
+
+def _page_path(folders: Sequence[Path], output: str | Path | None) -> Path:
+    if output is None:
+        several = len(folders) > 1
+        home = Path(os.path.commonpath([folder.resolve().parent for folder in folders])) if several else folders[0]
+        return home / "report.html"
+    output = Path(output)
+    return output if output.suffix.lower() in (".html", ".htm") else output / "report.html"
+
+
+def _own_pictures(run: RunData) -> list[Path]:
+    """The pictures that a run made of itself; drawn now where it did not get to it."""
+    drawn = pictures(run.run_dir)
+    wanted = ["learning_curves.png"] + (list(EVALUATION_PICTURES) if (run.run_dir / "evaluation.npz").exists() else [])
+    order = {name: index for index, name in enumerate(wanted)}
+    found = drawn if any(path.name in order for path in drawn) else figures(run.run_dir)
+    # An unfinished run's curves grow, and are in the report anyway.
+    return sorted((path for path in found), key=lambda path: (order.get(path.name, len(order)), path.name))
+
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
+table { border-collapse: collapse; margin: 0.8rem 0; } caption { text-align: left; color: #555; padding-bottom: 0.4rem; }
+th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td .interval { color: #666; font-size: 0.85em; display: block; }
+tr.place th { background: #f3f3f3; } .unfinished { color: #a33; } .wide { overflow-x: auto; }
+img { max-width: 100%; height: auto; } figure { display: inline-block; margin: 0.4rem 0; } code { font-size: 0.9em; }
+"""
+
+
+def _page(
+    runs: Sequence[RunData],
+    groups: Sequence[Group],
+    notes: Sequence[str],
+    curves: Mapping[str, Path],
+    own: Mapping[Path, Sequence[Path]],
+    statistic: Statistic,
+) -> str:
+    word = "mean" if statistic == "mean" else "interquartile mean"
+    heading = ", ".join(dict.fromkeys(group.label for group in groups))
+    environments = list(dict.fromkeys(group.env for group in groups))
+    heading += f" on {environments[0]}" if len(environments) == 1 else ""
+    training = [name for name in curves if place(name) == "training" and not name.endswith("/episode_return")]
+    parts = [
+        f"<h1>{html.escape(heading)}</h1>",
+        "<h2>Runs</h2>",
+        _runs_table(runs),
+        *(f"<p>{html.escape(note)}</p>" for note in notes),
+        "<h2>Results</h2>",
+        _results_table(groups, word),
+        "<h2>Learning curves</h2>",
+        f"<p>Thin lines are seeds; the thick line is their {word} at the steps that all of them have reached, with its "
+        "95&nbsp;% bootstrap interval.</p>",
+        *(_image(path, name) for name, path in curves.items() if name not in training),
+    ]
+    if training:
+        parts.append("<details><summary>More about training</summary>")
+        parts += [_image(curves[name], name) for name in training]
+        parts.append("</details>")
+    for run_dir, paths in own.items():
+        shown = [path for path in paths if path.name != "learning_curves.png"]
+        if shown:
+            parts.append(f"<h2>{html.escape(run_dir.resolve().name)}</h2>")
+            parts += [_image(path, f"{run_dir.resolve().name}: {path.stem.replace('_', ' ')}") for path in shown]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{html.escape(heading)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _runs_table(runs: Sequence[RunData]) -> str:
+    titles = ("run", "agent", "environment", "seeds", "steps", "status", "wall time", "device", "commit")
+    lines = [f"<tr>{''.join(f'<th>{word}</th>' for word in titles)}</tr>"]
+    for run in runs:
+        agent, env = _chosen(run.config)
+        seeds = [_seed(run, index) for index in range(int(run.config.get("num_seeds", 1)))]
+        wall = run.summary.get("wall_seconds")
+        cells = (
+            run.run_dir.resolve().name,
+            agent,
+            env,
+            str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
+            f"{run.step:,}",
+            run.status,
+            "–" if wall is None else f"{wall:,.0f} s",
+            str(run.summary.get("device") or "–"),
+            str(run.summary.get("git_commit") or "–")[:10],
+        )
+        style = "" if run.status == "finished" else ' class="unfinished"'
+        tags = [f"<td{style if cell == run.status else ''}>{html.escape(cell)}</td>" for cell in cells]
+        lines.append(f"<tr>{''.join(tags)}</tr>")
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def _results_table(groups: Sequence[Group], word: str) -> str:
+    statistic: Statistic = "mean" if word == "mean" else "iqm"
+    found = [entries(group.curves, statistic) for group in groups]
+    cells = [{(row.place, row.name): row for row in result_rows(entry)} for entry in found]
+    everything = {name: entry for group in reversed(found) for name, entry in group.items()}
+    keys = [(row.place, row.name) for row in result_rows(everything)]
+    heads = []
+    for group in groups:
+        count = max(len(by_seed) for by_seed in group.curves.values())
+        note = "" if all(run.status == "finished" for run in group.runs) else ' <span class="unfinished">unfinished</span>'
+        heads.append(f"<th>{html.escape(group.label)} ({count} seed{'s' if count > 1 else ''}){note}</th>")
+    lines = [f"<tr><th>metric</th>{''.join(heads)}</tr>"]
+    for index, key in enumerate(keys):
+        if index == 0 or keys[index - 1][0] != key[0]:
+            acting = " acting" if key[0] in ("stochastic", "deterministic") else ""
+            lines.append(f'<tr class="place"><th colspan="{1 + len(groups)}">{html.escape(key[0] + acting)}</th></tr>')
+        tags = []
+        for by_key in cells:
+            row = by_key.get(key)
+            value = "–" if row is None else html.escape(row.value)
+            known = row is not None and row.interval != "–"
+            interval = f'<span class="interval">{html.escape(row.interval)}</span>' if known and row else ""
+            tags.append(f'<td class="number">{value}{interval}</td>')
+        lines.append(f"<tr><td>{html.escape(key[1])}</td>{''.join(tags)}</tr>")
+    caption = f"{word} over seeds at the last logged step, below it the 95&nbsp;% bootstrap interval"
+    return f'<div class="wide"><table><caption>{caption}</caption>{"".join(lines)}</table></div>'
+
+
+def _image(path: Path, words: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<figure><img alt="{html.escape(words, quote=True)}" src="data:image/png;base64,{data}"></figure>'
+
+
+__all__ = ["compare", "entries", "figures", "group_runs", "read_run", "report"]

@@ -89,7 +89,7 @@ def train(
     Raises:
         UserError: an unknown name or key, a wrong type or value, an environment the agent cannot act in.
     """
-    words = [f"+experiment={experiment}"] if experiment else [f"agent={agent}", f"env={env}"]
+    words = [f"experiment={experiment}"] if experiment else [f"agent={agent}", f"env={env}"]
     words += [f"objective={objective}"] if objective else []
     if isinstance(overrides, Mapping):
         words += [f"{key}={configuration.word(value)}" for key, value in overrides.items()]
@@ -315,16 +315,19 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 
 def _last_rows(path: Path, seeds: Sequence[int]) -> dict[str, list[float]]:
-    """name -> value per seed of the last logged step."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()[-len(seeds) :]]
-    names = [name for name in rows[0] if name not in ("step", "seed") and not name.startswith("time/")]
-    return {name: [math.nan if row[name] is None else row[name] for row in rows] for name in names}
+    """name -> the last value that each seed logged; a chunk in which no episode ended has no return to log."""
+    last: dict[int, dict[str, float]] = {seed: {} for seed in seeds}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        last[row["seed"]] |= {name: value for name, value in row.items() if value is not None}
+    names = [name for name in last[seeds[0]] if name not in ("step", "seed") and not name.startswith("time/")]
+    return {name: [last[seed].get(name, math.nan) for seed in seeds] for name in names}
 
 
 def _summary(config: dict[str, Any], values: dict[str, list[float]], timing: dict[str, float]) -> dict[str, Any]:
     metrics = {}
     for name, per_seed in values.items():
-        mean, low, high = bootstrap_interval(np.asarray(per_seed, np.float64))
+        mean, low, high = map(float, bootstrap_interval(np.asarray(per_seed, np.float64)))
         metrics[name] = {"mean": mean, "low": low, "high": high, "per_seed": per_seed}
     return {
         "metrics": metrics,

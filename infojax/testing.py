@@ -38,13 +38,17 @@ def check_environment(environment: Environment, action: Any = None) -> None:
     action = example_action(spec, 1)[0] if action is None else action
     key = jax.random.key(0)
     state, observation = jax.jit(environment.reset)(key)
-    assert observation.shape == spec.observation_shape, f"observation {observation.shape} is not {spec.observation_shape}"
+    assert observation.shape == spec.observation_shape, (
+        f"observation {observation.shape} is not {spec.observation_shape}"
+    )
     assert observation.dtype == jnp.float32, f"observations are {observation.dtype}, not float32"
     after, following, reward, terminated = jax.eval_shape(environment.step, state, action, key)
     _same_layout(state, after, "the environment's state after step")
     _same_layout(observation, following, "the observation after step")
     assert reward.shape == () and reward.dtype == jnp.float32, f"the reward is {reward.dtype}{reward.shape}"
-    assert terminated.shape == () and terminated.dtype == jnp.bool_, f"terminated is {terminated.dtype}{terminated.shape}"
+    assert terminated.shape == () and terminated.dtype == jnp.bool_, (
+        f"terminated is {terminated.dtype}{terminated.shape}"
+    )
     weak = [leaf for leaf in jax.tree.leaves((after, following, reward)) if getattr(leaf, "weak_type", False)]
     assert not weak, "step returns weakly typed leaves, which would compile the training loop twice"
     position = jax.eval_shape(environment.position, state)
@@ -135,7 +139,9 @@ def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> 
     state = loops["single"].init([4])
     state, metrics = loops["single"].chunk(state)
     single = jax.device_get(_words(state))
-    assert all(np.isfinite(np.asarray(value)).all() for name, value in metrics.items() if "episode_" not in name), metrics
+    assert all(np.isfinite(np.asarray(value)).all() for name, value in metrics.items() if "episode_" not in name), (
+        metrics
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = checkpoints(Path(folder) / "checkpoints", keep=1)
         store.save(1, state, [], {}, 0.0)
@@ -185,7 +191,7 @@ def _compilations(function: Callable[[], Any]) -> int:
     events: list[str] = []
     active = [True]
 
-    def listen(event: str, _duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if active[0] and event == "/jax/core/compile/backend_compile_duration":
             events.append(event)
 

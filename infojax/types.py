@@ -130,7 +130,9 @@ class Agent(NamedTuple):
     contexts: Array | None  # [K, C] of the objective, so that evaluation can visit each
     init: Callable[[Key], Any]
     begin: Callable[[Any, Key], Any]  # (state, key) -> carry, a NamedTuple with a field `context`
-    act: Callable[..., tuple[Any, Array, dict[str, Array]]]  # (state, carry, timestep, key, explore) -> carry, action, extras
+    act: Callable[
+        ..., tuple[Any, Array, dict[str, Array]]
+    ]  # (state, carry, timestep, key, explore) -> carry, action, extras
     update: Callable[[Any, Rollout, Key], tuple[Any, Metrics]]
     report: Callable[[Any, Rollout], Metrics]  # of an evaluation: one episode per column of the rollout
 
@@ -150,7 +152,9 @@ class HostEnvironment(NamedTuple):
     spec: EnvSpec
     num_envs: int
     reset: Callable[[int], Any]  # seed -> observations
-    step: Callable[[Any], Timestep]  # actions -> numpy Timestep; `observation` after, `final_observation` before a reset
+    step: Callable[
+        [Any], Timestep
+    ]  # actions -> numpy Timestep; `observation` after, `final_observation` before a reset
     position: Callable[[], Any]  # -> [B, P] of the state before the reset that the last step made
     save: Callable[[], bytes]
     restore: Callable[[bytes], None]

@@ -184,7 +184,7 @@ def test_accepted_values(value, annotation, expected):
     ],
 )
 def test_refused_values(value, annotation):
-    with pytest.raises(UserError, match="agent.key="):
+    with pytest.raises(UserError, match=r"agent\.key="):
         configuration.check("agent.key", value, annotation)
 
 

@@ -1,4 +1,4 @@
-"""DIAYN's objective: the formula of its reward, what its report says, and that the skill stays out of the discriminator."""
+"""DIAYN's objective: the formula of its reward, what it reports, and that the discriminator never sees the skill."""
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,9 @@ def test_continuous_reward_is_the_density_ratio():
     np.testing.assert_allclose(reward, log_q + 2 * np.log(2), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [lambda: diayn.make(SPEC, **SMALL), lambda: diayn_continuous.make(SPEC, hidden_sizes=(8,))])
+@pytest.mark.parametrize(
+    "make", [lambda: diayn.make(SPEC, **SMALL), lambda: diayn_continuous.make(SPEC, hidden_sizes=(8,))]
+)
 def test_the_battery(make):
     objective = make()
     assert objective.advance is keep_context

@@ -62,7 +62,7 @@ def test_the_goal_is_reachable_only_the_long_way(layout, distance):
     while queue:
         row, column = queue.popleft()
         for near in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
-            if 0 <= min(near) and max(near) < size and not grid[near] and near not in lengths:
+            if min(near) >= 0 and max(near) < size and not grid[near] and near not in lengths:
                 lengths[near] = lengths[row, column] + 1
                 queue.append(near)
     assert lengths[goal] >= distance
@@ -116,7 +116,7 @@ def test_brax_steps_terminates_and_starts_afresh():
     assert len(np.unique(np.asarray(observations)[:, 0])) == 4
 
     def step(state, _):
-        state, observation, reward, terminated = jax.vmap(environment.step, in_axes=(0, None, None))(
+        state, observation, _, terminated = jax.vmap(environment.step, in_axes=(0, None, None))(
             state, jnp.ones((1,)), jax.random.key(0)
         )
         return state, (observation, terminated, jax.vmap(environment.position)(state))

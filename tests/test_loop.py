@@ -73,7 +73,9 @@ def test_episodes_end_restart_afresh_and_keep_the_observation_before_the_reset(e
     np.testing.assert_array_equal(rollout.terminated, np.tile((ends & (ends_at is not None))[:, None], 3))
     np.testing.assert_array_equal(rollout.truncated, np.tile((ends & (ends_at is None))[:, None], 3))
     np.testing.assert_array_equal(rollout.first, np.tile((np.arange(30) % length == 0)[:, None], 3))
-    np.testing.assert_array_equal(rollout.next_observation[:, :, 0] % 100, np.tile((np.arange(30) % length + 1)[:, None], 3))
+    np.testing.assert_array_equal(
+        rollout.next_observation[:, :, 0] % 100, np.tile((np.arange(30) % length + 1)[:, None], 3)
+    )
     names = rollout.observation[::length, :, 0].ravel()
     assert len(np.unique(names)) > 0.9 * len(names), "every episode must begin in a state of its own"
     assert len(np.unique(rollout.extras["context"][::length].ravel())) == len(names), "begin runs once an episode"
@@ -125,11 +127,15 @@ def test_sac_finds_the_value_of_probes(kind, value):
     options = {"discount": 0.9, "temperature": 1e-4, "target_entropy_per_dimension": None, "target_rate": 0.1}
     rates = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3}
     agent = sac.make(
-        environment.spec, none.make(environment.spec), **{**TINY, "hidden_sizes": (32,), "batch_size": 64}, **options, **rates
+        environment.spec,
+        none.make(environment.spec),
+        **{**TINY, "hidden_sizes": (32,), "batch_size": 64},
+        **options,
+        **rates,
     )
     compiled = loop.device_loop(agent, environment, 400, 1, "vmap")
-    _, metrics = compiled.chunk(compiled.init([0]))
-    state, metrics = compiled.chunk(_)
+    state, _ = compiled.chunk(compiled.init([0]))
+    _, metrics = compiled.chunk(state)
     assert metrics["train/value"][0] == pytest.approx(value, rel=0.05)
 
 

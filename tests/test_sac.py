@@ -159,7 +159,7 @@ def test_running_statistics_equal_those_of_all_data():
     for chunk in np.split(values, [10, 11, 40]):
         statistics = parts.observe_statistics(statistics, jnp.asarray(chunk))
     np.testing.assert_allclose(statistics.mean, values.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(statistics.deviation / statistics.count, values.var(0), rtol=1e-4)
+    np.testing.assert_allclose(statistics.deviation / statistics.seen, values.var(0), rtol=1e-4)
     np.testing.assert_allclose(parts.normalize(statistics, jnp.asarray(values)).std(0), 1, rtol=1e-3)
     np.testing.assert_array_equal(parts.normalize(parts.running_statistics((2,)), jnp.ones((1, 2))), jnp.ones((1, 2)))
 

@@ -35,18 +35,10 @@ def sac_update(rows: int, hidden: int, observation: int, action: int) -> int:
     target = forward(rows, actor) + 2 * forward(rows, critic)
     critics = 2 * (forward(rows, critic) + kernel_gradients(rows, critic))
     through = 2 * (forward(rows, critic) + input_gradient(rows, critic, action))
-    return (
-        target
-        + critics
-        + through
-        + forward(rows, actor)
-        + kernel_gradients(rows, actor)
-    )
+    return target + critics + through + forward(rows, actor) + kernel_gradients(rows, actor)
 
 
-def diayn_update(
-    rows: int, hidden: int, observation: int, action: int, skills: int
-) -> int:
+def diayn_update(rows: int, hidden: int, observation: int, action: int, skills: int) -> int:
     """The SAC update on observation and skill; the discriminator forward for the reward, and trained."""
     discriminator = [observation, hidden, hidden, skills]
     reward = forward(rows, discriminator)

@@ -46,9 +46,7 @@ def chain(rows: int, width: int, repeats: int) -> dict[str, float]:
     left = jax.random.normal(jax.random.key(0), (rows, width))
     right = jax.random.normal(jax.random.key(1), (width, width)) / width**0.5
     rounds = max(1, int(2e10 / (2 * rows * width * width * CHAIN)))
-    call = jax.jit(
-        lambda a, b: jax.lax.fori_loop(0, CHAIN, lambda _, value: value @ b, a)
-    )
+    call = jax.jit(lambda a, b: jax.lax.fori_loop(0, CHAIN, lambda _, value: value @ b, a))
 
     def calls():
         for _ in range(rounds):
@@ -67,9 +65,7 @@ def main() -> None:
     result = {
         "peak": {key: max(rates[key] for rates in squares.values()) for key in keys},
         "squares": squares,
-        "update_shape": {
-            str(width): chain(width, width, repeats) for width in (64, 256)
-        },
+        "update_shape": {str(width): chain(width, width, repeats) for width in (64, 256)},
     }
     print(json.dumps(result))
 

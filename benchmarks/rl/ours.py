@@ -14,12 +14,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("agent", choices=("sac", "diayn"))
 arguments, rest = parser.parse_known_args()
 chosen = protocol.settings(rest)
-recorder = protocol.Recorder(
-    chosen, ("brax", "jax", "jaxlib", "flax", "optax", "numpy")
-)
-environment = brax.make(
-    name="inverted_pendulum", backend="spring", episode_length=protocol.EPISODE_LENGTH
-)
+recorder = protocol.Recorder(chosen, ("brax", "jax", "jaxlib", "flax", "optax", "numpy"))
+environment = brax.make(name="inverted_pendulum", backend="spring", episode_length=protocol.EPISODE_LENGTH)
 hidden = (chosen.hidden, chosen.hidden)
 is_diayn = arguments.agent == "diayn"
 if is_diayn:
@@ -57,13 +53,9 @@ agent = sac.make(
     extrinsic_weight=0.0 if is_diayn else 1.0,
     intrinsic_weight=1.0 if is_diayn else 0.0,
 )
-loop = device_loop(
-    agent, environment, chosen.steps // num_envs, num_seeds=1, seeds="vmap"
-)
+loop = device_loop(agent, environment, chosen.steps // num_envs, num_seeds=1, seeds="vmap")
 if loop.steps_per_chunk != chosen.steps:
-    raise SystemExit(
-        f"--steps={chosen.steps} must be a multiple of {num_envs} environments"
-    )
+    raise SystemExit(f"--steps={chosen.steps} must be a multiple of {num_envs} environments")
 state = loop.init([0])
 
 

@@ -49,9 +49,7 @@ def settings(argv: Sequence[str] | None = None) -> Settings:
         default=256,
         help="width of the two hidden layers of every network",
     )
-    parser.add_argument(
-        "--batch", type=int, default=256, help="transitions in a minibatch"
-    )
+    parser.add_argument("--batch", type=int, default=256, help="transitions in a minibatch")
     parser.add_argument(
         "--steps",
         type=int,
@@ -133,9 +131,7 @@ class Recorder:
         print(json.dumps(result), flush=True)
 
 
-def time_calls(
-    recorder: Recorder, call: Callable[[], None], first_updates: int, updates: int
-) -> None:
+def time_calls(recorder: Recorder, call: Callable[[], None], first_updates: int, updates: int) -> None:
     """Drive a script whose training goes on by calling `call()`, which blocks until its results are there."""
     call()
     recorder.first_call(first_updates)

@@ -52,9 +52,7 @@ GROUPS = {
 
 def clean_environment(is_ours: bool) -> dict[str, str]:
     """The environment without a persistent compilation cache and flags; a peer does not see our PYTHONPATH either."""
-    dropped = {"JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"} | (
-        set() if is_ours else {"PYTHONPATH"}
-    )
+    dropped = {"JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"} | (set() if is_ours else {"PYTHONPATH"})
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {
         "JAX_ENABLE_COMPILATION_CACHE": "false",
@@ -160,43 +158,27 @@ def necessary_flops(group: str, size: int) -> int:
     return flops.diayn_update(size, size, OBSERVATION, ACTION, protocol.DIAYN_SKILLS)
 
 
-def figures(
-    result: dict[str, Any], update_flops: int, peak: dict[str, float]
-) -> dict[str, float]:
+def figures(result: dict[str, Any], update_flops: int, peak: dict[str, float]) -> dict[str, float]:
     """What the table shows of one system: medians over the repeats."""
     repeats = result["repeats"]
     per_second = statistics.median(r["updates"] / r["wall_seconds"] for r in repeats)
     per_cpu_second = statistics.median(r["updates"] / r["cpu_seconds"] for r in repeats)
     # Further untimed calls count as first ones as far as they compiled again: what they took beyond a warm call.
     warm = statistics.median(r["wall_seconds"] for r in repeats)
-    again = sum(
-        seconds - warm for seconds in result["warm_up_seconds"] if seconds > 1.5 * warm
-    )
+    again = sum(seconds - warm for seconds in result["warm_up_seconds"] if seconds > 1.5 * warm)
     return {
         "updates_per_second": per_second,
         "updates_per_cpu_second": per_cpu_second,
-        "best_updates_per_second": max(
-            r["updates"] / r["wall_seconds"] for r in repeats
-        ),
-        "best_updates_per_cpu_second": max(
-            r["updates"] / r["cpu_seconds"] for r in repeats
-        ),
-        "first_call": result["first_call_seconds"]
-        - result["first_call_updates"] / per_second
-        + again,
-        "first_call_cpu": result["first_call_cpu_seconds"]
-        - result["first_call_updates"] / per_cpu_second,
+        "best_updates_per_second": max(r["updates"] / r["wall_seconds"] for r in repeats),
+        "best_updates_per_cpu_second": max(r["updates"] / r["cpu_seconds"] for r in repeats),
+        "first_call": result["first_call_seconds"] - result["first_call_updates"] / per_second + again,
+        "first_call_cpu": result["first_call_cpu_seconds"] - result["first_call_updates"] / per_cpu_second,
         "share_of_peak": update_flops * per_second / peak["gflops_per_second"] / 1e9,
-        "share_of_peak_cpu": update_flops
-        * per_cpu_second
-        / peak["gflops_per_cpu_second"]
-        / 1e9,
+        "share_of_peak_cpu": update_flops * per_cpu_second / peak["gflops_per_cpu_second"] / 1e9,
     }
 
 
-def judge(
-    size: int, ours: dict[str, float], peers: dict[str, dict[str, float]]
-) -> list[dict[str, Any]]:
+def judge(size: int, ours: dict[str, float], peers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """Each bar with its value: `margin` is the value over the bar, so 1 or more is met."""
     fastest = max(peer["updates_per_cpu_second"] for peer in peers.values())
     ratio = ours["updates_per_cpu_second"] / fastest
@@ -242,9 +224,7 @@ def judge(
 def markdown(results: dict[str, Any]) -> str:
     """The tables."""
     lines = [
-        "Measured {date} on {processor}, {cores} cores, no GPU.".format(
-            date=results["date"], **results["machine"]
-        ),
+        "Measured {date} on {processor}, {cores} cores, no GPU.".format(date=results["date"], **results["machine"]),
         "Medians over the repeats. First call: seconds to build, fill and compile, less the training in it, no cache.",
         "",
     ]
@@ -270,14 +250,8 @@ def markdown(results: dict[str, Any]) -> str:
         lines += ["", "| bar | value | wanted | |", "|---|---|---|---|"]
         for bar in comparison["bars"]:
             wanted = f"{'at most' if bar['bar'].startswith('first') else 'at least'} {bar['wanted']:g}"
-            verdict = (
-                "met"
-                if bar["met"]
-                else f"missed: {1 - bar['margin']:.0%} short of the bar"
-            )
-            lines.append(
-                f"| {bar['bar']} | {bar['value']:.2f} | {wanted} | {verdict} |"
-            )
+            verdict = "met" if bar["met"] else f"missed: {1 - bar['margin']:.0%} short of the bar"
+            lines.append(f"| {bar['bar']} | {bar['value']:.2f} | {wanted} | {verdict} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -286,32 +260,18 @@ def processor() -> str:
     """The processor's name where the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = [
-        line.partition(":")[2].strip()
-        for line in lines
-        if line.startswith("model name")
-    ]
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=sys.executable, help="Python with infojax")
     parser.add_argument("--rejax", help="Python with requirements-rejax.txt")
-    parser.add_argument(
-        "--qdax", help="Python with requirements-qdax.txt: QDax and brax"
-    )
-    parser.add_argument(
-        "--groups", nargs="+", choices=tuple(GROUPS), default=list(GROUPS)
-    )
-    parser.add_argument(
-        "--sizes", nargs="+", type=int, choices=tuple(STEPS), default=list(STEPS)
-    )
-    parser.add_argument(
-        "--cores", nargs="+", choices=("all", "one"), default=["all", "one"]
-    )
+    parser.add_argument("--qdax", help="Python with requirements-qdax.txt: QDax and brax")
+    parser.add_argument("--groups", nargs="+", choices=tuple(GROUPS), default=list(GROUPS))
+    parser.add_argument("--sizes", nargs="+", type=int, choices=tuple(STEPS), default=list(STEPS))
+    parser.add_argument("--cores", nargs="+", choices=("all", "one"), default=["all", "one"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--output",
@@ -339,9 +299,7 @@ def main() -> None:
         measured = []
         for size in arguments.sizes:
             for group in arguments.groups:
-                systems = tuple(
-                    system for system in GROUPS[group] if pythons[system.python]
-                )
+                systems = tuple(system for system in GROUPS[group] if pythons[system.python])
                 load = round(os.getloadavg()[0], 2)
                 print(
                     f"{group}, {size}x{size}, {label}: {', '.join(s.name for s in systems)} …",
@@ -354,9 +312,7 @@ def main() -> None:
         results["peaks"][label] = peak
         for size, group, runs, before, after in measured:
             limit = necessary_flops(group, size)
-            rows = {
-                name: figures(run, limit, peak["peak"]) for name, run in runs.items()
-            }
+            rows = {name: figures(run, limit, peak["peak"]) for name, run in runs.items()}
             ours, *_ = rows
             peers = {name: row for name, row in rows.items() if name != ours}
             results["comparisons"].append(

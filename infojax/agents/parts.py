@@ -114,9 +114,9 @@ def transitions_of(rollout: Rollout, objective: Objective, objective_state: Any)
 
 
 class RunningStatistics(NamedTuple):
-    """Count, mean and summed squared deviation of everything seen."""
+    """Number, mean and summed squared deviation of everything seen."""
 
-    count: Array
+    seen: Array  # how many values
     mean: Array
     deviation: Array
 
@@ -131,18 +131,18 @@ def observe_statistics(statistics: RunningStatistics, values: Array) -> RunningS
     count = jnp.asarray(values.shape[0], jnp.float32)
     mean = jnp.mean(values, axis=0)
     deviation = jnp.sum(jnp.square(values - _spread(mean, values)), axis=0)
-    total = statistics.count + count
+    total = statistics.seen + count
     delta = mean - statistics.mean
     return RunningStatistics(
-        count=total,
+        seen=total,
         mean=statistics.mean + delta * count / total,
-        deviation=statistics.deviation + deviation + jnp.square(delta) * statistics.count * count / total,
+        deviation=statistics.deviation + deviation + jnp.square(delta) * statistics.seen * count / total,
     )
 
 
 def normalize(statistics: RunningStatistics, values: Array) -> Array:
     """Values at mean 0 and scale 1, clipped to ±10; dimensions that never moved keep their scale."""
-    variance = statistics.deviation / jnp.maximum(statistics.count, 1)
+    variance = statistics.deviation / jnp.maximum(statistics.seen, 1)
     scale = jnp.where(variance > 1e-8, jnp.sqrt(jnp.maximum(variance, 1e-8)), 1)
     return jnp.clip((values - _spread(statistics.mean, values)) / _spread(scale, values), -10, 10)
 

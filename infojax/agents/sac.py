@@ -193,7 +193,9 @@ def make(
 
         def critic_loss(critic: Any) -> tuple[Array, Array]:
             estimate = values(critic, inputs, transitions.action)
-            return 0.5 * jnp.sum(jnp.mean(jnp.square(estimate - jnp.broadcast_to(target, estimate.shape)), axis=-1)), jnp.mean(estimate)
+            return 0.5 * jnp.sum(
+                jnp.mean(jnp.square(estimate - jnp.broadcast_to(target, estimate.shape)), axis=-1)
+            ), jnp.mean(estimate)
 
         (critic_value, mean_value), gradient = jax.value_and_grad(critic_loss, has_aux=True)(state.critic)
         critic, critic_state = _step(critic_optimizer, gradient, state.critic_optimizer, state.critic, learns)

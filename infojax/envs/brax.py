@@ -5,6 +5,7 @@ traces and coverage.
 """
 
 import difflib
+import importlib
 import logging
 import warnings
 from typing import Any, Literal, NamedTuple
@@ -110,8 +111,7 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
 
 def _load(name: str, backend: str) -> Any:
     """The environment as brax makes it, without what is said about the age of its model files and of itself."""
-    import mujoco
-
+    mujoco: Any = importlib.import_module("mujoco")  # its stubs do not know these functions
     logging_level, mujoco_warns = logging.root.manager.disable, mujoco.get_mju_user_warning()
     logging.disable(logging.WARNING)
     mujoco.set_mju_user_warning(lambda _: None)

@@ -32,7 +32,7 @@ def entropy(logits: jax.Array, temperature: jax.Array | float = 1.0, where: jax.
 
     $$H = -\sum_k p_k \log p_k, \qquad p = \mathrm{softmax}(z / T)$$
 
-    Computed from the logits in one pass, never from log(softmax + eps). Logits of −inf are exact and have zero gradient.
+    Computed from the logits in one pass, never from log(softmax + eps). Logits of −inf are exact, with zero gradient.
 
     Args:
         logits: (…, K) unnormalised log-probabilities.

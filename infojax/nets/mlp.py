@@ -43,7 +43,7 @@ class _MLP(linen.Module):
 
 def mlp(hidden_sizes: Sequence[int], output_size: int, *, activation: Activation = "relu", members: int = 1) -> Network:
     """An MLP with LeCun-normal kernels; with `members` > 1 independent copies, stacked on a new first axis."""
-    module = _MLP((*hidden_sizes, output_size), activation, members)
+    module: Any = _MLP((*hidden_sizes, output_size), activation, members)
     return Network(
         init=lambda key, input_size: module.init(key, jnp.zeros((1, input_size), jnp.float32))["params"],
         apply=lambda parameters, inputs: module.apply({"params": parameters}, inputs),

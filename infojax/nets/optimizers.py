@@ -10,8 +10,8 @@ def adam(learning_rate: float | jax.Array) -> optax.GradientTransformation:
     """Adam (Kingma and Ba, 2015). optax raises a float to an integer count, which strict promotion forbids."""
     inner = optax.adam(learning_rate)
 
-    def update(gradient: Any, state: optax.OptState, parameters: Any = None) -> tuple[Any, optax.OptState]:
+    def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):
-            return inner.update(gradient, state, parameters)
+            return inner.update(updates, state, params)
 
     return optax.GradientTransformation(inner.init, update)

@@ -104,7 +104,9 @@ def make(
 
         value, gradient = jax.value_and_grad(loss)(state.discriminator)
         step, optimizer_state = optimizer.update(gradient, state.optimizer)
-        return DIAYNState(optax.apply_updates(state.discriminator, step), optimizer_state), {"discriminator_loss": value}
+        return DIAYNState(optax.apply_updates(state.discriminator, step), optimizer_state), {
+            "discriminator_loss": value
+        }
 
     def report(state: DIAYNState, transitions: Transition, where: Array | None = None) -> Metrics:
         """Held-out I(S;Z) from the log-probability of the true skill, never from the entropy of the predictions."""

@@ -59,9 +59,7 @@ def make(
         log_density = log_q(state.discriminator, observation, transitions.context)
         return bounds.barber_agakov(log_density, prior_entropy, reduction="none")
 
-    def update(
-        state: ContinuousDIAYNState, transitions: Transition, key: Key
-    ) -> tuple[ContinuousDIAYNState, Metrics]:
+    def update(state: ContinuousDIAYNState, transitions: Transition, key: Key) -> tuple[ContinuousDIAYNState, Metrics]:
         def loss(discriminator: Any) -> Array:
             return -jnp.mean(log_q(discriminator, getattr(transitions, train_on), transitions.context))
 

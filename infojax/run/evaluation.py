@@ -59,8 +59,8 @@ def _act(
     parts = []
     for index, explore in enumerate((False, True)):
         window = slice(index * half, (index + 1) * half)
-        mine = jax.tree.map(lambda leaf, window=window: leaf[window], (carry, timestep))
-        parts.append(act_all(agent, state, *mine, jax.random.fold_in(key, index), explore))
+        mine, now = jax.tree.map(lambda leaf, window=window: leaf[window], (carry, timestep))
+        parts.append(act_all(agent, state, mine, now, jax.random.fold_in(key, index), explore))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
@@ -96,7 +96,9 @@ def _coverage(spec: EnvSpec, positions: Array, mask: Array) -> Array:
         share = (positions[..., dimension] - low[dimension]) / (high[dimension] - low[dimension])
         cell = jnp.clip(jnp.nan_to_num(jnp.floor(share * GRID)), 0, GRID - 1).astype(jnp.int32)
         index = index * GRID + cell
-    visited = jnp.zeros((GRID**dimensions,), jnp.float32).at[index.reshape(-1)].max(mask.reshape(-1).astype(jnp.float32))
+    visited = (
+        jnp.zeros((GRID**dimensions,), jnp.float32).at[index.reshape(-1)].max(mask.reshape(-1).astype(jnp.float32))
+    )
     return jnp.mean(visited)
 
 
@@ -125,9 +127,7 @@ def device_evaluation(agent: Agent, environment: Environment, episodes: int, num
                 lambda old, new: select_environments(over, old, new), (env_state, observation), (moved, following)
             )
             truncated = (time + 1 >= spec.episode_length) & ~terminated
-            rollout = Rollout(
-                observation, timestep.first, action, reward, terminated, truncated, following, extras
-            )
+            rollout = Rollout(observation, timestep.first, action, reward, terminated, truncated, following, extras)
             position = jax.vmap(environment.position)(moved)
             return (moved, carry, following, over | terminated), (rollout, position)
 
@@ -168,16 +168,14 @@ def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds
         return *_act(agent, state, carry, timestep, act_key, half), key
 
     run_begin, run_act = over_seeds(begin, mesh, seeds), over_seeds(act, mesh, seeds)
-    run_summary = over_seeds(lambda *found: _summary(agent, spec, *found, skill), mesh, seeds)
+    run_summary = over_seeds(lambda state, rollout, at: _summary(agent, spec, state, rollout, at, skill), mesh, seeds)
 
     def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
         batches = [factory.create(len(skill)) for _ in seed_list]
         starts = [int(np.random.SeedSequence((seed, step, 2)).generate_state(1)[0]) for seed in seed_list]
         observation = np.stack([batch.reset(start) for batch, start in zip(batches, starts, strict=True)])
         carry, key = run_begin(state, evaluation_keys(seed_list, step))
-        shape = observation.shape[:2]
-        no = np.zeros(shape, bool)
-        timestep = Timestep(observation, np.zeros(shape, np.float32), no, no, observation, ~no)
+        timestep = jax.tree.map(np.asarray, jax.vmap(opening)(observation))
         records, positions = [], []
         for _ in range(spec.episode_length):
             carry, action, extras, key = run_act(state, carry, timestep, key)

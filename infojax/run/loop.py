@@ -46,7 +46,7 @@ class Pool(NamedTuple):
 class Episodes(NamedTuple):
     """Sums over the episodes that ended."""
 
-    count: Array
+    number: Array
     returns: Array
     lengths: Array
 
@@ -61,7 +61,9 @@ class Loop(NamedTuple):
 
 def strong(tree: Any) -> Any:
     """The same leaves without weak types: a weak leaf after `init` would compile the chunk twice."""
-    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype) if _weak(leaf) else leaf, tree)
+    return jax.tree.map(
+        lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype) if _weak(leaf) else leaf, tree
+    )
 
 
 def _weak(leaf: Any) -> bool:
@@ -102,9 +104,7 @@ def seed_keys(seeds: Sequence[int], mesh: Mesh) -> Key:
     return jax.device_put(keys, NamedSharding(mesh, PartitionSpec("seed")))
 
 
-def act_once(
-    agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key
-) -> tuple[Any, Array, dict[str, Array]]:
+def act_once(agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key) -> tuple[Any, Array, dict[str, Array]]:
     """Begin the episodes that open here, then act, in B environments; shared by the device and the host loop."""
     num_envs = timestep.first.shape[0]
     begin_key, act_key = jax.random.split(key)
@@ -153,7 +153,7 @@ def opening_state(agent: Agent, env_state: Any, observation: Array, root: Key) -
 
 def _chunk_metrics(metrics: Metrics, episodes: Episodes) -> Metrics:
     """Means over a chunk; without a finished episode there is no return to tell, hence NaN."""
-    count = jnp.sum(episodes.count)
+    count = jnp.sum(episodes.number)
     mean = {f"train/{name}": jnp.mean(value) for name, value in metrics.items()}
     return mean | {
         "train/episode_return": jnp.where(count > 0, jnp.sum(episodes.returns) / jnp.maximum(count, 1), jnp.nan),
@@ -169,9 +169,7 @@ def _count_episodes(state: LoopState, reward: Array, done: Array) -> tuple[LoopS
         jnp.sum(jnp.where(done, total, 0)),
         jnp.sum(jnp.where(done, length, 0).astype(jnp.float32)),
     )
-    return state._replace(
-        episode_step=jnp.where(done, 0, length), episode_return=jnp.where(done, 0, total)
-    ), episodes
+    return state._replace(episode_step=jnp.where(done, 0, length), episode_return=jnp.where(done, 0, total)), episodes
 
 
 def device_chunk(
@@ -202,19 +200,25 @@ def device_chunk(
         ended = done.astype(jnp.int32)
         index = (taken + jnp.cumsum(ended) - ended) % pool.observation.shape[0]
         env_state, after = jax.tree.map(
-            lambda initial, old: select_environments(done, initial[index], old), (pool.env, pool.observation), (env_state, observation)
+            lambda initial, old: select_environments(done, initial[index], old),
+            (pool.env, pool.observation),
+            (env_state, observation),
         )
         timestep = Timestep(after, reward, terminated, truncated, observation, done)
         state, episodes = _count_episodes(state._replace(env=env_state, timestep=timestep, carry=carry), reward, done)
         return state, taken + jnp.sum(ended), rollout, episodes
 
     def chunk(state: LoopState, pool: Pool) -> tuple[LoopState, Metrics]:
-        def iteration(loop: tuple[LoopState, Array], _: None) -> tuple[tuple[LoopState, Array], tuple[Metrics, Episodes]]:
+        def iteration(
+            loop: tuple[LoopState, Array], _: None
+        ) -> tuple[tuple[LoopState, Array], tuple[Metrics, Episodes]]:
             state, taken = loop
             key, step_key, update_key = jax.random.split(state.key, 3)
 
             # The agent does not change while it acts, so its state (with its replay) is not carried by this scan.
-            def body(inner: tuple[LoopState, Array], key: Key) -> tuple[tuple[LoopState, Array], tuple[Rollout, Episodes]]:
+            def body(
+                inner: tuple[LoopState, Array], key: Key
+            ) -> tuple[tuple[LoopState, Array], tuple[Rollout, Episodes]]:
                 moved, taken, rollout, episodes = step(inner[0]._replace(agent=state.agent), pool, inner[1], key)
                 return (moved._replace(agent=()), taken), (rollout, episodes)
 
@@ -276,7 +280,9 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
     def init(root: Key, observation: Array) -> LoopState:
         return strong(opening_state(agent, (), observation, root))
 
-    def act(agent_state: Any, moving: LoopState, timestep: Timestep) -> tuple[LoopState, Array, dict[str, Array], Array]:
+    def act(
+        agent_state: Any, moving: LoopState, timestep: Timestep
+    ) -> tuple[LoopState, Array, dict[str, Array], Array]:
         step_key, key = jax.random.split(moving.key)
         carry, action, extras = act_once(agent, agent_state, moving.carry, timestep, step_key)
         return moving._replace(carry=carry, key=key), action, extras, timestep.first

@@ -88,7 +88,9 @@ def read_run(run_dir: str | Path) -> RunData:
                 number = np.nan if value is None else float(value)
                 found.setdefault(name, {}).setdefault(int(row["seed"]), []).append((int(row["step"]), number))
     curves = {
-        name: {seed: (np.array([s for s, _ in points]), np.array([v for _, v in points])) for seed, points in by.items()}
+        name: {
+            seed: (np.array([s for s, _ in points]), np.array([v for _, v in points])) for seed, points in by.items()
+        }
         for name, by in found.items()
     }
     step = max((int(row["step"]) for row in rows), default=0)
@@ -281,7 +283,9 @@ def skill_returns(run: RunData, arrays: Mapping[str, np.ndarray]) -> Figure | No
             if not mine.any():
                 continue
             colour = PLACES["deterministic" if deterministic else "stochastic"]
-            axes.plot(skill[mine] + shift, returns[seed, mine], "o", color=colour, ms=2 if small else 3.5, alpha=0.55, mew=0)
+            axes.plot(
+                skill[mine] + shift, returns[seed, mine], "o", color=colour, ms=2 if small else 3.5, alpha=0.55, mew=0
+            )
             means = [np.mean(returns[seed, mine & (skill == k)]) for k in range(count)]
             half = 0.14
             at = np.arange(count) + shift
@@ -328,7 +332,8 @@ def _seed_panels(
     others = range(1, min(len(arrays["positions"]), 1 + MOST_SMALL))
     small_rows = -(-len(others) // SMALL_PER_ROW)
     width = 9.2 if len(modes) > 1 else 6.4
-    large, small = (4.7 if square else 4.0, 2.4) if len(modes) > 1 else (5.2 if square else 3.6, 1.9)
+    large, small = (4.8 if square else 4.0, 2.4) if len(modes) > 1 else (5.2 if square else 3.6, 1.9)
+    large += 0.4 if square and not small_rows else 0  # alone, titles and legend need their own room
     figure = Figure(figsize=(width, large + small * small_rows + 0.5), layout="constrained")
     grid = figure.add_gridspec(1 + small_rows, SMALL_PER_ROW, height_ratios=[large] + [small] * small_rows)
     span = SMALL_PER_ROW // len(modes)
@@ -491,8 +496,8 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
 
     Args:
         run_dirs: run directories; those that differ only in their seeds are pooled.
-        output: the .html file, or a folder for report.html; None is the run directory, or of several runs the folder
-            that holds them all. The pictures of the curves also go into `figures/` beside it, as PNG.
+        output: the .html file, or a folder for report.html; None is the run directory, or for several runs the folder
+            `report` here. The pictures of the curves also go into `figures/` beside it, as PNG.
         statistic: `mean`, or `iqm` for the interquartile mean; either with its 95 % bootstrap interval over seeds.
 
     Returns:
@@ -614,9 +619,8 @@ def entries(curves: Mapping[str, Curves], statistic: Statistic) -> dict[str, dic
 
 def _page_path(folders: Sequence[Path], output: str | Path | None) -> Path:
     if output is None:
-        several = len(folders) > 1
-        home = Path(os.path.commonpath([folder.resolve().parent for folder in folders])) if several else folders[0]
-        return home / "report.html"
+        # Never beside the runs: a later `report runs/*` would take it for one of them.
+        return (folders[0] if len(folders) == 1 else Path("report")) / "report.html"
     output = Path(output)
     return output if output.suffix.lower() in (".html", ".htm") else output / "report.html"
 
@@ -717,7 +721,9 @@ def _results_table(groups: Sequence[Group], word: str) -> str:
     heads = []
     for group in groups:
         count = max(len(by_seed) for by_seed in group.curves.values())
-        note = "" if all(run.status == "finished" for run in group.runs) else ' <span class="unfinished">unfinished</span>'
+        note = (
+            "" if all(run.status == "finished" for run in group.runs) else ' <span class="unfinished">unfinished</span>'
+        )
         heads.append(f"<th>{html.escape(group.label)} ({count} seed{'s' if count > 1 else ''}){note}</th>")
     lines = [f"<tr><th>metric</th>{''.join(heads)}</tr>"]
     for index, key in enumerate(keys):

@@ -190,7 +190,7 @@ def _prepare(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
         if different:
             raise UserError(
                 f"run_dir={run_dir} holds another run: it differs in {', '.join(different[:4])}"
-                f"{' and more' if len(different) > 4 else ''}; choose another run_dir, or overwrite=true to start afresh"
+                f"{' and more' if len(different) > 4 else ''}; choose another run_dir, or overwrite=true to begin anew"
             )
         status = run_dir / "status.json"
         summary = run_dir / "summary.json"
@@ -280,9 +280,11 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             metrics_file.write(rows)
             for logger in loggers:
                 for row in rows:
-                    logger.write(step, row["seed"], {k: v for k, v in row.items() if k not in ("step", "seed")})
+                    logger.write(step, int(row["seed"]), {k: v for k, v in row.items() if k not in ("step", "seed")})
             name = headline(values)
-            progress.update(step, name, float(np.nanmean(values[name])) if not np.isnan(values[name]).all() else math.nan)
+            progress.update(
+                step, name, float(np.nanmean(values[name])) if not np.isnan(values[name]).all() else math.nan
+            )
             if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stopped:
                 now = {"wall": record["wall"] + time.perf_counter() - began, "compile": record["compile"] + sum(clock)}
                 saved = {**record, **now, "position": metrics_file.position()}
@@ -363,7 +365,7 @@ def _status(run_dir: Path, status: str, reason: str) -> None:
 
 def _use_compilation_cache() -> None:
     """Compiled programs are kept in the user's cache folder, so that the next start is quick."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values.get("jax_compilation_cache_dir") is None:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "infojax" / "xla"))
 
 
@@ -373,9 +375,9 @@ def _compile_clock() -> Iterator[list[float]]:
     seconds: list[float] = []
     listening = [True]
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if listening[0] and event == "/jax/core/compile/backend_compile_duration":
-            seconds.append(duration)
+            seconds.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

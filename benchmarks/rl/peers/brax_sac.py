@@ -29,9 +29,7 @@ class NoEvaluation:
 
 acting.Evaluator = NoEvaluation
 chosen = protocol.settings()
-recorder = protocol.Recorder(
-    chosen, ("brax", "jax", "jaxlib", "flax", "optax", "numpy")
-)
+recorder = protocol.Recorder(chosen, ("brax", "jax", "jaxlib", "flax", "optax", "numpy"))
 WARM_UP = 2  # the second chunk compiles again, because its inputs are placed differently from the first one's
 begin = recorder.start
 calls = 0

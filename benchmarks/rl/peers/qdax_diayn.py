@@ -15,9 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import protocol
 
 chosen = protocol.settings()
-recorder = protocol.Recorder(
-    chosen, ("qdax", "brax", "jax", "jaxlib", "flax", "optax", "numpy")
-)
+recorder = protocol.Recorder(chosen, ("qdax", "brax", "jax", "jaxlib", "flax", "optax", "numpy"))
 num_envs, num_skills = protocol.DIAYN_ENVS, protocol.DIAYN_SKILLS
 env = tasks.create(
     "inverted_pendulum",
@@ -102,7 +100,5 @@ def call() -> None:
 protocol.time_calls(recorder, call, chosen.steps, chosen.steps)
 recorder.finish(
     steps=int(state[0].steps),
-    discriminator_parameters=sum(
-        leaf.size for leaf in jax.tree.leaves(state[0].discriminator_params)
-    ),
+    discriminator_parameters=sum(leaf.size for leaf in jax.tree.leaves(state[0].discriminator_params)),
 )

@@ -10,9 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import protocol
 
 chosen = protocol.settings()
-recorder = protocol.Recorder(
-    chosen, ("rejax", "gymnax", "brax", "jax", "jaxlib", "flax", "optax", "numpy")
-)
+recorder = protocol.Recorder(chosen, ("rejax", "gymnax", "brax", "jax", "jaxlib", "flax", "optax", "numpy"))
 # The two warm-up calls hold the fill: rejax starts to learn where more than `fill_buffer` steps have been taken.
 algorithm = SAC.create(
     env="brax/inverted_pendulum",

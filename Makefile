@@ -1,0 +1,65 @@
+# Everything a fresh machine with Python 3.11 and make needs. Each target makes what it stands on.
+#   make run      trains the default experiment and shows what it learned
+#   make test     runs all tests
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+EXTRAS ?=
+ARGS ?=
+
+.PHONY: install run test lint format types docs dist docker-lint clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The package with the extras named in EXTRAS, such as EXTRAS=cuda.
+install: $(VENV)/.base
+	$(if $(EXTRAS),$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]",@true)
+
+run: $(VENV)/.base
+	$(BIN)/infojax train experiment=default $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev
+	$(BIN)/pyright
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict --quiet
+
+# The wheel, installed in a clean environment, runs from another folder.
+dist: $(VENV)/.dev
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && \
+	$(PYTHON) -m venv $$work/venv && \
+	$$work/venv/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl && \
+	cd $$work && venv/bin/infojax --version && venv/bin/infojax train experiment=smoke
+
+docker-lint: $(VENV)/.dev
+	$(BIN)/hadolint Dockerfile
+
+clean:
+	rm -rf $(VENV) build dist site

@@ -175,7 +175,7 @@ def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds
         starts = [int(np.random.SeedSequence((seed, step, 2)).generate_state(1)[0]) for seed in seed_list]
         observation = np.stack([batch.reset(start) for batch, start in zip(batches, starts, strict=True)])
         carry, key = run_begin(state, evaluation_keys(seed_list, step))
-        timestep = jax.tree.map(np.asarray, jax.vmap(opening)(observation))
+        timestep = jax.tree.map(np.asarray, jax.vmap(opening)(jnp.asarray(observation)))
         records, positions = [], []
         for _ in range(spec.episode_length):
             carry, action, extras, key = run_act(state, carry, timestep, key)

@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,6 +116,15 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an evaluation; none where there was none, or the run was killed while writing it."""
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -164,10 +174,8 @@ def figures(run_dir: str | Path) -> list[Path]:
     if not run.curves:
         raise _user_error(f"{run_dir} has logged nothing yet; train it first with the command that made it")
     drawn = {"learning_curves.png": learning_curves(run)}
-    path = run.run_dir / "evaluation.npz"
-    if path.exists():
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
+    arrays = _arrays(run.run_dir / "evaluation.npz")
+    if arrays:
         drawn |= {name: draw(run, arrays) for name, draw in EVALUATION_PICTURES.items()}
     folder = run.run_dir / "figures"
     return [_save(figure, folder / name) for name, figure in drawn.items() if figure is not None]
@@ -521,8 +529,9 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
         (page.parent / "figures").mkdir(parents=True, exist_ok=True)
         curves: dict[str, Path] = {}
         names = {name for group in groups for name in group.curves}
+        prefix = "report" if page.stem == "report" else f"report_{page.stem}"
         for name in table_names(names):
-            path = page.parent / "figures" / f"{page.stem}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
+            path = page.parent / "figures" / f"{prefix}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
             curves[name] = _save(compare(groups, name, statistic), path)
         own = {run.run_dir: _own_pictures(run) for run in runs if run.curves}
         text = _page(runs, groups, notes, curves, own, statistic)
@@ -628,11 +637,12 @@ def _page_path(folders: Sequence[Path], output: str | Path | None) -> Path:
 def _own_pictures(run: RunData) -> list[Path]:
     """The pictures that a run made of itself; drawn now where it did not get to it."""
     drawn = pictures(run.run_dir)
-    wanted = ["learning_curves.png"] + (list(EVALUATION_PICTURES) if (run.run_dir / "evaluation.npz").exists() else [])
-    order = {name: index for index, name in enumerate(wanted)}
-    found = drawn if any(path.name in order for path in drawn) else figures(run.run_dir)
-    # An unfinished run's curves grow, and are in the report anyway.
-    return sorted((path for path in found), key=lambda path: (order.get(path.name, len(order)), path.name))
+    if not any(path.name in EVALUATION_PICTURES for path in drawn) and (run.run_dir / "evaluation.npz").exists():
+        drawn = figures(run.run_dir)
+    order = list(EVALUATION_PICTURES)
+    # Its curves are among those of the report.
+    own = [path for path in drawn if path.name != "learning_curves.png"]
+    return sorted(own, key=lambda path: (order.index(path.name) if path.name in order else len(order), path.name))
 
 
 STYLE = """
@@ -677,10 +687,9 @@ def _page(
         parts += [_image(curves[name], name) for name in training]
         parts.append("</details>")
     for run_dir, paths in own.items():
-        shown = [path for path in paths if path.name != "learning_curves.png"]
-        if shown:
+        if paths:
             parts.append(f"<h2>{html.escape(run_dir.resolve().name)}</h2>")
-            parts += [_image(path, f"{run_dir.resolve().name}: {path.stem.replace('_', ' ')}") for path in shown]
+            parts += [_image(path, f"{run_dir.resolve().name}: {path.stem.replace('_', ' ')}") for path in paths]
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -30,7 +30,11 @@ def test_steps_are_those_of_the_single_environment_and_keep_the_last_observation
         for index, env in enumerate(singles):
             final, reward, terminated, truncated, _ = env.step([1, 0][index])
             np.testing.assert_array_equal(after.final_observation[index], final)
-            assert (after.reward[index], after.terminated[index], after.truncated[index]) == (reward, terminated, truncated)
+            assert (after.reward[index], after.terminated[index], after.truncated[index]) == (
+                reward,
+                terminated,
+                truncated,
+            )
             if terminated:
                 ends += 1
                 assert after.first[index]

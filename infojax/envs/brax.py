@@ -5,14 +5,12 @@ traces and coverage.
 """
 
 import difflib
-import importlib
-import logging
-import warnings
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from infojax.envs.quiet import quiet
 from infojax.types import Array, Count, Environment, EnvSpec, Key, UserError
 
 Backend = Literal["spring", "positional", "generalized", "mjx"]
@@ -110,20 +108,10 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
 
 
 def _load(name: str, backend: str) -> Any:
-    """The environment as brax makes it, without what is said about the age of its model files and of itself."""
-    mujoco: Any = importlib.import_module("mujoco")  # its stubs do not know these functions
-    logging_level, mujoco_warns = logging.root.manager.disable, mujoco.get_mju_user_warning()
-    logging.disable(logging.WARNING)
-    mujoco.set_mju_user_warning(lambda _: None)
-    try:
-        with warnings.catch_warnings(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            warnings.simplefilter("ignore")
-            from brax import envs
+    with quiet(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        from brax import envs
 
-            return envs.get_environment(name, backend=backend)
-    finally:
-        logging.disable(logging_level)
-        mujoco.set_mju_user_warning(mujoco_warns)
+        return envs.get_environment(name, backend=backend)
 
 
 def _strong(tree: Any) -> Any:

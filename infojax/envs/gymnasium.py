@@ -5,13 +5,12 @@ vector environments of Gymnasium cannot. The time limit and termination are Gymn
 """
 
 import difflib
-import logging
 import pickle
-import warnings
 from typing import Any
 
 import numpy as np
 
+from infojax.envs.quiet import quiet
 from infojax.types import Count, EnvSpec, HostEnvironment, HostFactory, Timestep, UserError
 
 # Names of the first observation entries where Gymnasium documents them; used for traces only.
@@ -37,20 +36,15 @@ def _single(id: str, episode_length: int | None) -> Any:
     """One environment, with a clear error where there is none of that name or a part of it is not installed."""
     import gymnasium
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Gymnasium tells of newer versions of an environment
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
+    try:
+        with quiet():
             return gymnasium.make(id, max_episode_steps=episode_length, disable_env_checker=True)
-        except gymnasium.error.DependencyNotInstalled as error:
-            raise UserError(f"env.id={id} needs more than is installed: {error}") from error
-        except (gymnasium.error.Error, ModuleNotFoundError) as error:
-            near = difflib.get_close_matches(id, gymnasium.registry, n=3, cutoff=0.6)
-            hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.registry lists what there is"
-            raise UserError(f"env.id={id} is not a Gymnasium environment ({str(error).splitlines()[0]}); {hint}") from error
-        finally:
-            logging.disable(level)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise UserError(f"env.id={id} needs more than is installed: {error}") from error
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        near = difflib.get_close_matches(id, gymnasium.registry, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.registry lists what there is"
+        raise UserError(f"env.id={id} is not a Gymnasium environment ({str(error).splitlines()[0]}); {hint}") from error
 
 
 def _spec(env: Any, id: str, episode_length: int | None) -> EnvSpec:
@@ -190,12 +184,8 @@ def _save(env: Any, mujoco: bool) -> dict[str, Any]:
     layers = [{name: value for name, value in vars(layer).items() if _simple(value)} for layer in _layers(env)]
     state: dict[str, Any] = {"layers": layers, "random": env.unwrapped.np_random.bit_generator.state}
     if mujoco:
-        import mujoco as engine
-
-        model, data = env.unwrapped.model, env.unwrapped.data
-        kind = engine.mjtState.mjSTATE_INTEGRATION
-        state["physics"] = np.zeros(engine.mj_stateSize(model, kind))
-        engine.mj_getState(model, data, state["physics"], kind)
+        # All of it: some observations and rewards read derived quantities that lag the physical state.
+        state["physics"] = pickle.dumps(env.unwrapped.data)
     return state
 
 
@@ -208,8 +198,4 @@ def _restore(env: Any, state: dict[str, Any], mujoco: bool) -> None:
     if mujoco:
         import mujoco as engine
 
-        model, data = env.unwrapped.model, env.unwrapped.data
-        kind = engine.mjtState.mjSTATE_INTEGRATION
-        engine.mj_setState(model, data, state["physics"], kind)
-        engine.mj_forward(model, data)  # derived quantities, which observations read
-        engine.mj_setState(model, data, state["physics"], kind)  # forward moved the solver's warm start
+        engine.mj_copyData(env.unwrapped.data, env.unwrapped.model, pickle.loads(state["physics"]))

@@ -119,8 +119,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an evaluation; none where there was none, or the run was killed while writing it."""
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
 

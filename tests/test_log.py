@@ -182,7 +182,7 @@ def test_wandb_gets_one_resumable_run_per_seed(tmp_path, monkeypatch):
 def test_a_tracker_that_cannot_start_says_what_to_do(tmp_path, monkeypatch):
     fake = FakeWandb(failing_at=1)
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    with pytest.raises(UserError, match="logger=wandb could not start: No API key.*WANDB_MODE=offline"):
+    with pytest.raises(UserError, match=r"logger=wandb could not start: No API key.*WANDB_MODE=offline"):
         open_loggers(["wandb"], tmp_path, CONFIG)
     assert fake.finished == [fake.started[0]["id"]]  # what had started is closed again
 

@@ -423,10 +423,13 @@ def _together(by_seed: Curves) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_ceiling(axes: Axes, curves: Mapping[str, Curves], name: str) -> None:
-    ceiling = curves.get(f"{name}_ceiling", {})
-    values = np.concatenate([values for _, values in ceiling.values()]) if ceiling else np.array([])
-    if np.isfinite(values).any():
-        axes.axhline(float(np.nanmax(values)), color="#333333", ls=(0, (4, 3)), lw=1, gid="ceiling")
+    found = [values for _, values in curves.get(f"{name}_ceiling", {}).values()]
+    values = np.concatenate(found) if found else np.array([])
+    if not np.isfinite(values).any():
+        return
+    ceiling = float(np.nanmax(values))
+    if not any(line.get_gid() == "ceiling" and np.asarray(line.get_ydata())[0] == ceiling for line in axes.lines):
+        axes.axhline(ceiling, color="#333333", ls=(0, (4, 3)), lw=1, gid="ceiling")
 
 
 def _ceiling_handle() -> Line2D:
@@ -648,7 +651,8 @@ def _own_pictures(run: RunData) -> list[Path]:
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
-table { border-collapse: collapse; margin: 0.8rem 0; } caption { text-align: left; color: #555; padding-bottom: 0.4rem; }
+table { border-collapse: collapse; margin: 0.8rem 0; }
+caption { text-align: left; color: #555; padding-bottom: 0.4rem; }
 th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 td .interval { color: #666; font-size: 0.85em; display: block; }

@@ -230,14 +230,15 @@ def _session(built: configuration.Built, config: dict[str, Any]) -> Session:
 
 
 def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    session = _session(built, config)
-    plan, seeds = session.plan, session.seeds
+    began = time.perf_counter()
     with contextlib.ExitStack() as stack:
+        clock = stack.enter_context(_compile_clock())
+        session = _session(built, config)
+        plan, seeds = session.plan, session.seeds
         store: Checkpoints = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
         stack.callback(store.close)
         for batch in session.batches:
             stack.callback(batch.close)
-        clock = stack.enter_context(_compile_clock())
         stopped = stack.enter_context(_termination())
         loggers = open_loggers(config["logger"], run_dir, config)
         for logger in loggers:
@@ -253,8 +254,8 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
         metrics_file = MetricsFile(run_dir / "metrics.jsonl")
         metrics_file.truncate(record["position"])
         _status(run_dir, "running", "")
-        began = time.perf_counter()
         found: Evaluation | None = None
+        watched: tuple[str, float] | None = None
         total = plan.chunks * plan.steps_per_chunk
         progress = stack.enter_context(Progress(total, enabled=config["progress"], start=chunk * plan.steps_per_chunk))
 
@@ -281,10 +282,14 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             for logger in loggers:
                 for row in rows:
                     logger.write(step, int(row["seed"]), {k: v for k, v in row.items() if k not in ("step", "seed")})
-            name = headline(values)
-            progress.update(
-                step, name, float(np.nanmean(values[name])) if not np.isnan(values[name]).all() else math.nan
-            )
+            # Between evaluations the bar goes on showing the last one.
+            if found is not None or watched is None:
+                name = headline(values)
+                watched = (name, float(np.mean(values[name]))) if found is not None else None
+                shown = watched or (name, _mean(values[name]))
+            else:
+                shown = watched
+            progress.update(step, *shown)
             if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stopped:
                 now = {"wall": record["wall"] + time.perf_counter() - began, "compile": record["compile"] + sum(clock)}
                 saved = {**record, **now, "position": metrics_file.position()}
@@ -308,6 +313,12 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
     _status(run_dir, "done", "")
     print_result(summary, run_dir)
     return summary
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of what is there; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def headline(metrics: Mapping[str, Any]) -> str:

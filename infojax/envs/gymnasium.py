@@ -9,7 +9,6 @@ enough: several environments reward the change of quantities which, after a step
 
 import contextlib
 import difflib
-import importlib
 import io
 import logging
 import pickle

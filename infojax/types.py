@@ -170,7 +170,7 @@ def episode_mask(terminated: Array, truncated: Array) -> Array:
 def second_half(mask: Array) -> Array:
     """The later half of each column's episode: steps t >= length / 2 within `mask` [T, B]."""
     length = jnp.sum(mask.astype(jnp.int32), axis=0)
-    return mask & (2 * jnp.arange(mask.shape[0])[:, None] >= length)
+    return mask & (2 * jnp.arange(mask.shape[0])[:, None] >= length[None, :])
 
 
 class HostFactory(NamedTuple):

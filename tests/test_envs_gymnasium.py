@@ -66,6 +66,7 @@ def custom():
         "Humanoid-v5",
         "HalfCheetah-v4",
         "FrozenLake-v1",
+        "phys2d/CartPole-v1",  # functional, in jax
     ],
 )
 def test_battery(id):

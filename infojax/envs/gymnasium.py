@@ -7,13 +7,10 @@ the random generators, and for MuJoCo all of MjData. Setting the physics state a
 enough: several environments reward the change of quantities which, after a step, lag behind the physics state.
 """
 
-import contextlib
 import difflib
 import io
-import logging
 import pickle
 import re
-import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -21,11 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from infojax.envs.quiet import quiet
 from infojax.types import Count, EnvSpec, HostEnvironment, HostFactory, Timestep, UserError
 
 _INFINITE = 1e6  # bounds beyond this are no bounds; some spaces say 3.4e38
 _REACH = 10.0  # half the side of the box where nothing is known
-_DESCRIPTION = frozenset(("env", "spec", "_cached_spec"))  # other layers, and what was registered
+_DESCRIPTION = frozenset(("env", "spec", "_cached_spec", "func_env"))  # other layers, what was registered, functions
 _PHYSICS = frozenset(("model", "data", "mujoco_renderer"))  # of MuJoCo; saved in another way or not at all
 _PICTURES = frozenset(("viewer", "screen", "surf", "clock", "window", "window_surface", "font"))  # may defy pickle
 
@@ -281,7 +279,7 @@ def _state(layer: Any, name: str) -> dict[str, Any]:
         elif not (key in _PICTURES or callable(value) or isinstance(value, ModuleType)):
             raise UserError(
                 f"{name} cannot be saved: `{key}` of {type(layer).__name__} is a {type(value).__name__}, which pickle "
-                "does not take; define __getstate__ there or train without checkpoints"
+                "does not take; define __getstate__ there or choose another environment"
             )
     return kept
 
@@ -305,7 +303,7 @@ def _load(id: str, episode_length: int | None) -> Any:
 
     limit = {} if episode_length is None else {"max_episode_steps": int(episode_length)}
     try:
-        with _quiet():
+        with quiet():
             return gymnasium.make(id, disable_env_checker=True, **limit)
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(f"env.id={id} needs a package that is not installed: {error}") from error
@@ -325,26 +323,4 @@ def _nearest(id: str) -> str:
 
     near = difflib.get_close_matches(id, registry, n=3, cutoff=0.5)
     advice = 'an id of a module of yours is written "module:Name-v0"'
-    return f"did you mean {' or '.join(near)}?" if near else f"{advice}"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Gymnasium and MuJoCo say about the age of an environment or of its model file."""
-    try:
-        import mujoco
-    except ImportError:
-        mujoco = None
-    level, warns = logging.root.manager.disable, None
-    if mujoco is not None:
-        warns = mujoco.get_mju_user_warning()  # type: ignore[attr-defined]
-        mujoco.set_mju_user_warning(lambda _: None)  # type: ignore[attr-defined]
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-        if mujoco is not None:
-            mujoco.set_mju_user_warning(warns)  # type: ignore[attr-defined]
+    return f"did you mean {' or '.join(near)}?" if near else advice

@@ -1,0 +1,137 @@
+"""The project itself: who imports whom, configs against signatures, templates, README, Dockerfile."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import jax
+import pytest
+import yaml
+
+from infojax import __version__, testing
+from infojax.run import config as configuration
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+MAY_IMPORT = {
+    "info": set(),
+    "types": set(),
+    "nets": {"types"},
+    "envs": {"types"},
+    "objectives": {"types", "info", "nets"},
+    "agents": {"types", "info", "nets", "objectives"},
+    "run": {"types", "info"},
+    "cli": {"run", "types"},
+    "testing": {"run", "types"},
+}
+MODULES = sorted((ROOT / "infojax").rglob("*.py"))
+
+
+def room(path):
+    return path.relative_to(ROOT / "infojax").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_import_only_what_they_may(path):
+    if room(path) not in MAY_IMPORT:
+        assert path.name in ("__init__.py", "__main__.py")
+        return
+    seen = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            seen |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            seen |= {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name.split(".")[1] for name in seen if name.startswith("infojax.")} - {"__version__"}
+    assert ours <= MAY_IMPORT[room(path)] | {room(path)}, f"{path} imports {sorted(ours)}"
+    libraries = {name.split(".")[0] for name in seen} - {"infojax"}
+    if room(path) in ("info", "types"):
+        assert libraries <= {"jax", *sys.stdlib_module_names}
+    if room(path) != "nets":
+        assert "flax" not in libraries
+    if path.name not in ("cli.py", "config.py"):
+        assert not libraries & {"hydra", "omegaconf"}
+
+
+def test_the_primitives_need_jax_alone():
+    words = "import sys, infojax.info; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"flax", "optax", "hydra", "brax", "gymnasium", "orbax", "matplotlib"} & set(loaded)
+
+
+def test_the_packages_of_the_wheel_are_the_folders():
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "infojax").rglob("__init__.py")}
+    assert listed == folders | {"infojax.configs"}
+
+
+def test_one_version_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert project["version"] == citation["version"] == __version__
+    assert __version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+CHOICES = [p for group in ("agent", "objective", "env") for p in sorted((CONFIGS / group).rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", CHOICES, ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_yaml_keys_are_the_arguments_of_make(path):
+    text = path.read_text()
+    if "_target_:" in text:
+        module, _, name = yaml.safe_load(text)["_target_"].rpartition(".")
+        testing.check_yaml(path, getattr(importlib.import_module(module), name))
+    else:  # a preset: its parent's keys
+        group, parent = path.parent.name, yaml.safe_load(text)["defaults"][0]
+        composed = configuration.compose([f"{group}={path.stem}"])
+        module, _, name = composed[group]["_target_"].rpartition(".")
+        testing.check_yaml(path, getattr(importlib.import_module(module), name))
+        assert (path.parent / f"{parent}.yaml").exists()
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_composes_and_builds(path):
+    built = configuration.build(configuration.compose([f"experiment={path.stem}"]))
+    assert built.agent.num_envs >= 1
+
+
+def test_an_agent_an_objective_and_an_environment_from_outside(tmp_path, monkeypatch):
+    """Two files each, outside of the package, under the common battery."""
+    for kind, group in (("agent", "agent"), ("objective", "objective"), ("environment", "env")):
+        source = (ROOT / "docs" / "templates" / f"{kind}.py").read_text()
+        (tmp_path / f"mine_{kind}.py").write_text(source)
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "mine.yaml").write_text((ROOT / "docs" / "templates" / f"{kind}.yaml").read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ["agent=mine", "objective=mine", "env=mine", "agent.num_envs=4"]
+    built = configuration.build(configuration.compose(words, config_dir=str(tmp_path)))
+    testing.check_environment(built.environment)
+    testing.check_objective(built.objective, built.environment.spec)
+    testing.check_agent(built.agent, built.environment)
+    for kind, group in (("agent", "agent"), ("objective", "objective"), ("environment", "env")):
+        make = importlib.import_module(f"mine_{kind}").make
+        testing.check_yaml(tmp_path / group / "mine.yaml", make)
+
+
+def test_python_of_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert blocks
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        for block in blocks:
+            assert len(block.strip().splitlines()) <= 15
+            exec(compile(block, "README", "exec"), {})
+
+
+def test_the_image_runs_what_the_makefile_offers():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    runs = re.findall(r"^RUN (.*)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    ours = [line for line in runs if not line.startswith("apt-get")]
+    assert ours
+    for line in ours:
+        program, target = line.split()[:2]
+        assert program == "make"
+        assert target in targets

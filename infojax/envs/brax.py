@@ -90,9 +90,9 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
     def position(state: BraxState) -> Array:
         return jnp.asarray(state.physics.q, jnp.float32)[jnp.asarray(body.indices)]
 
-    size = env.action_size
+    size: int = env.action_size
     spec = EnvSpec(
-        observation_shape=(env.observation_size,),
+        observation_shape=blank.obs.shape,
         action_shape=(size,),
         num_actions=None,
         low=(-1.0,) * size,  # every brax environment scales its actuators from [−1, 1] itself

@@ -1,0 +1,73 @@
+"""Collect the pages of the site in build/docs: written ones, docstrings, and configurations with their comments."""
+
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "build" / "docs"
+ROOMS = {
+    "info": "Primitives",
+    "objectives": "Objectives",
+    "agents": "Agents",
+    "envs": "Environments",
+    "nets": "Networks",
+    "run": "Running",
+}
+
+
+def reference(room: str, title: str) -> str:
+    """One page that shows the docstrings of every module of a room."""
+    modules = sorted((ROOT / "infojax" / room).glob("*.py"))
+    names = [f"infojax.{room}.{path.stem}" for path in modules if path.stem != "__init__"]
+    return f"# {title}\n\n" + "\n".join(f"::: {name}\n" for name in names)
+
+
+def configurations() -> str:
+    """Every YAML with its keys, values and comments."""
+    lines = ["# Configurations", "", "Each file is one choice, `GROUP=NAME`; each key an override, `GROUP.KEY=VALUE`."]
+    for group in ("", "agent", "objective", "env", "experiment"):
+        folder = ROOT / "configs" / group
+        paths = [folder / "train.yaml"] if not group else sorted(folder.rglob("*.yaml"))
+        lines += ["", f"## {group or 'train'}"]
+        for path in paths:
+            name = path.relative_to(folder).with_suffix("")
+            text = path.read_text().strip()
+            lines += ["", f"### {group + '=' if group else ''}{name}", "", "```yaml", text, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def relinked(text: str) -> str:
+    """Links between files of the repository as links between pages."""
+    pages = {"CONTRIBUTING.md": "contributing.md", "experiments/README.md": "experiments.md"}
+    text = re.sub(r"\]\(([^)#]+)\)", lambda found: f"]({pages.get(found[1], found[1])})", text)
+    text = text.replace("](CONTRIBUTING)", "](contributing.md)")
+    return re.sub(r"\[(`[^`]+`)\]\(docs/templates/[^)]+\)", r"\1", text)
+
+
+def main() -> None:
+    """Write all pages."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    (OUT / "api").mkdir(parents=True)
+    sources = {
+        "index.md": ROOT / "README.md",
+        "contributing.md": ROOT / "CONTRIBUTING.md",
+        "changelog.md": ROOT / "CHANGELOG.md",
+        "protocols.md": ROOT / "docs" / "protocols.md",
+        "experiments.md": ROOT / "experiments" / "README.md",
+        "benchmarks.md": ROOT / "benchmarks" / "rl" / "README.md",
+    }
+    for name, source in sources.items():
+        (OUT / name).write_text(relinked(source.read_text()))
+    (OUT / "configurations.md").write_text(configurations())
+    for room, title in ROOMS.items():
+        (OUT / "api" / f"{room}.md").write_text(reference(room, title))
+    (OUT / "api" / "testing.md").write_text("# Testing\n\n::: infojax.testing\n")
+    for picture in (ROOT / "experiments").rglob("*.png"):
+        target = OUT / picture.relative_to(ROOT / "experiments")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, target)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from infojax.info._numerics import accumulation_dtype
+
 
 def barber_agakov(
     log_q: jax.Array,
@@ -41,7 +43,7 @@ def barber_agakov(
     """
     if reduction not in ("mean", "none"):
         raise ValueError(f"reduction must be 'mean' or 'none', got {reduction!r}")
-    dtype = jnp.promote_types(log_q.dtype, jnp.float32)
+    dtype = accumulation_dtype(log_q.dtype)
     entropy = jnp.asarray(prior_entropy, dtype)
     if where is not None:
         where = jnp.broadcast_to(where, log_q.shape)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from infojax.info._numerics import accumulation_dtype
+
 
 @jax.custom_jvp
 def _entropy(centred: jax.Array) -> jax.Array:
@@ -50,7 +52,7 @@ def entropy(logits: jax.Array, temperature: jax.Array | float = 1.0, where: jax.
 
     Source: Shannon (1948), section 6.
     """
-    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    dtype = accumulation_dtype(logits.dtype)
     values = logits.astype(dtype)
     if where is not None:
         values = jnp.where(where, values, -jnp.inf)

@@ -19,7 +19,7 @@ ROOMS = {
 def reference(room: str, title: str) -> str:
     """One page that shows the docstrings of every module of a room."""
     modules = sorted((ROOT / "infojax" / room).glob("*.py"))
-    names = [f"infojax.{room}.{path.stem}" for path in modules if path.stem != "__init__"]
+    names = [f"infojax.{room}.{path.stem}" for path in modules if not path.stem.startswith("_")]
     return f"# {title}\n\n" + "\n".join(f"::: {name}\n" for name in names)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.WARNING)
     mujoco.set_mju_user_warning(lambda _: None)
     try:
-        with warnings.catch_warnings():
+        # Mujoco's extensions print which optional engines are absent.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

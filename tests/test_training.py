@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+import infojax.run
 from infojax.run import config as configuration
 from infojax.run import training
 from infojax.types import UserError
@@ -156,3 +157,13 @@ def test_killed_twice_and_still_the_same(tmp_path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert len(module.run("maze/open", 2, 16_000, tmp_path)) == 2
+
+
+def test_training_from_python(tmp_path):
+    run = infojax.run.train(agent="diayn", env="maze/open", overrides={**TINY, "run_dir": str(tmp_path / "run")})
+    assert run.state.steps.tolist() == [320]
+    assert run.summary["agent"] == "diayn"
+    again = infojax.run.load(tmp_path / "run")
+    jax.tree.map(np.testing.assert_array_equal, run.state, again.state)
+    with pytest.raises(UserError, match="is not a run directory"):
+        infojax.run.load(tmp_path)

@@ -43,25 +43,11 @@ class Stopwatch(NamedTuple):
 def settings(argv: Sequence[str] | None = None) -> Settings:
     """Read the arguments that all scripts share."""
     parser = argparse.ArgumentParser()
-    parser.add_argument(
-        "--hidden",
-        type=int,
-        default=256,
-        help="width of the two hidden layers of every network",
-    )
+    parser.add_argument("--hidden", type=int, default=256, help="width of the two hidden layers of every network")
     parser.add_argument("--batch", type=int, default=256, help="transitions in a minibatch")
-    parser.add_argument(
-        "--steps",
-        type=int,
-        default=1024,
-        help="environment steps, hence updates, of one repeat",
-    )
+    parser.add_argument("--steps", type=int, default=1024, help="environment steps, hence updates, of one repeat")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--wait",
-        action="store_true",
-        help="wait for a line on standard input before each repeat",
-    )
+    parser.add_argument("--wait", action="store_true", help="wait for a line on standard input before each repeat")
     return Settings(**vars(parser.parse_args(argv)))
 
 

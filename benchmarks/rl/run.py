@@ -21,10 +21,7 @@ import protocol
 
 HERE = Path(__file__).resolve().parent
 OBSERVATION, ACTION = 4, 1  # inverted_pendulum
-STEPS = {
-    256: 1024,
-    64: 4096,
-}  # environment steps of one repeat, by network width and batch size
+STEPS = {256: 1024, 64: 4096}  # environment steps of one repeat, by network width and batch size
 SHARE_BAR = 0.85
 RATIO_BAR = {256: 1.0, 64: 1.5}
 
@@ -54,23 +51,13 @@ def clean_environment(is_ours: bool) -> dict[str, str]:
     """The environment without a persistent compilation cache and flags; a peer does not see our PYTHONPATH either."""
     dropped = {"JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"} | (set() if is_ours else {"PYTHONPATH"})
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {
-        "JAX_ENABLE_COMPILATION_CACHE": "false",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONWARNINGS": "ignore",
-    }
+    return kept | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
 
 
 class Process:
     """A live script that runs one repeat whenever it is told to."""
 
-    def __init__(
-        self,
-        system: System,
-        pythons: dict[str, str],
-        arguments: list[str],
-        cores: set[int],
-    ) -> None:
+    def __init__(self, system: System, pythons: dict[str, str], arguments: list[str]) -> None:
         self.system = system
         self.log: list[str] = []
         self.process = subprocess.Popen(
@@ -81,7 +68,6 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         self.read()
 
@@ -103,24 +89,12 @@ class Process:
 
 
 def measure_group(
-    systems: tuple[System, ...],
-    pythons: dict[str, str],
-    size: int,
-    repeats: int,
-    cores: set[int],
+    systems: tuple[System, ...], pythons: dict[str, str], size: int, repeats: int
 ) -> dict[str, dict[str, Any]]:
     """First calls one after the other, then the repeats in turn: A B C, A B C, …"""
-    arguments = [
-        "--hidden",
-        str(size),
-        "--batch",
-        str(size),
-        "--steps",
-        str(STEPS[size]),
-        "--repeats",
-        str(repeats),
-    ]
-    processes = [Process(system, pythons, arguments, cores) for system in systems]
+    numbers = {"--hidden": size, "--batch": size, "--steps": STEPS[size], "--repeats": repeats}
+    arguments = [str(word) for pair in numbers.items() for word in pair]
+    processes = [Process(system, pythons, arguments) for system in systems]
     results: dict[str, dict[str, Any]] = {}
     for _ in range(repeats):
         for process in processes:
@@ -130,16 +104,10 @@ def measure_group(
     return results
 
 
-def measure_peak(python: str, cores: set[int]) -> dict[str, Any]:
+def measure_peak(python: str) -> dict[str, Any]:
     """The matmul rates on these cores."""
     done = subprocess.run(
-        [python, "matmul_peak.py"],
-        cwd=HERE,
-        env=clean_environment(True),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        [python, "matmul_peak.py"], cwd=HERE, env=clean_environment(True), stdout=subprocess.PIPE, text=True, check=True
     )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -182,41 +150,16 @@ def judge(size: int, ours: dict[str, float], peers: dict[str, dict[str, float]])
     """Each bar with its value: `margin` is the value over the bar, so 1 or more is met."""
     fastest = max(peer["updates_per_cpu_second"] for peer in peers.values())
     ratio = ours["updates_per_cpu_second"] / fastest
-    bars = [
-        (
-            "updates per CPU-second over the best peer's",
-            ratio,
-            RATIO_BAR[size],
-            ratio / RATIO_BAR[size],
-        )
-    ]
+    bars = [("updates per CPU-second over the best peer's", ratio, RATIO_BAR[size], ratio / RATIO_BAR[size])]
     if size == 256:
         for name, key in (("wall", "share_of_peak"), ("CPU", "share_of_peak_cpu")):
-            bars.append(
-                (
-                    f"share of the matmul limit, per {name}-second",
-                    ours[key],
-                    SHARE_BAR,
-                    ours[key] / SHARE_BAR,
-                )
-            )
+            bars.append((f"share of the matmul limit, per {name}-second", ours[key], SHARE_BAR, ours[key] / SHARE_BAR))
     shortest = min(peer["first_call"] for peer in peers.values())
     bars.append(
-        (
-            "first call, in the fastest peer's",
-            ours["first_call"] / shortest,
-            1.0,
-            shortest / ours["first_call"],
-        )
+        ("first call, in the fastest peer's", ours["first_call"] / shortest, 1.0, shortest / ours["first_call"])
     )
     return [
-        {
-            "bar": name,
-            "value": value,
-            "wanted": wanted,
-            "margin": margin,
-            "met": margin >= 1,
-        }
+        {"bar": name, "value": value, "wanted": wanted, "margin": margin, "met": margin >= 1}
         for name, value, wanted, margin in bars
     ]
 
@@ -273,42 +216,33 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, choices=tuple(STEPS), default=list(STEPS))
     parser.add_argument("--cores", nargs="+", choices=("all", "one"), default=["all", "one"])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=HERE,
-        help="folder for results.json and results.md",
-    )
+    parser.add_argument("--output", type=Path, default=HERE, help="folder for results.json and results.md")
     arguments = parser.parse_args()
-    pythons = {"ours": arguments.ours, "rejax": arguments.rejax, "qdax": arguments.qdax}
+    given = {"ours": arguments.ours, "rejax": arguments.rejax, "qdax": arguments.qdax}
+    # Made absolute, for the scripts run in this folder; not resolved, for a link is what makes a virtual environment.
+    pythons = {name: os.path.abspath(path) for name, path in given.items() if path}
     available = os.sched_getaffinity(0)
     results: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "machine": {
-            "processor": processor(),
-            "cores": len(available),
-            "python": platform.python_version(),
-        },
+        "machine": {"processor": processor(), "cores": len(available), "python": platform.python_version()},
         "peaks": {},
         "comparisons": [],
     }
     for cores in arguments.cores:
         label = f"{len(available)} cores" if cores == "all" else "1 core"
-        chosen = available if cores == "all" else {max(available)}
-        peak = measure_peak(arguments.ours, chosen)
+        # What is started from here on inherits the cores, and XLA makes as many threads as it may use.
+        os.sched_setaffinity(0, available if cores == "all" else {max(available)})
+        peak = measure_peak(pythons["ours"])
         measured = []
         for size in arguments.sizes:
             for group in arguments.groups:
-                systems = tuple(system for system in GROUPS[group] if pythons[system.python])
+                systems = tuple(system for system in GROUPS[group] if system.python in pythons)
                 load = round(os.getloadavg()[0], 2)
-                print(
-                    f"{group}, {size}x{size}, {label}: {', '.join(s.name for s in systems)} …",
-                    flush=True,
-                )
-                runs = measure_group(systems, pythons, size, arguments.repeats, chosen)
+                print(f"{group}, {size}x{size}, {label}: {', '.join(s.name for s in systems)} …", flush=True)
+                runs = measure_group(systems, pythons, size, arguments.repeats)
                 measured.append((size, group, runs, load, round(os.getloadavg()[0], 2)))
         # Once more at the end, so that a busy minute at the start cannot lower the limit.
-        peak = better(peak, measure_peak(arguments.ours, chosen))
+        peak = better(peak, measure_peak(pythons["ours"]))
         results["peaks"][label] = peak
         for size, group, runs, before, after in measured:
             limit = necessary_flops(group, size)

@@ -65,10 +65,7 @@ sac.train(
     min_replay_size=protocol.FILL,
     max_replay_size=protocol.REPLAY_CAPACITY,
     grad_updates_per_step=protocol.SAC_ENVS,
-    network_factory=functools.partial(
-        networks.make_sac_networks,
-        hidden_layer_sizes=(chosen.hidden, chosen.hidden),
-    ),
+    network_factory=functools.partial(networks.make_sac_networks, hidden_layer_sizes=(chosen.hidden, chosen.hidden)),
     progress_fn=progress,
 )
 recorder.finish()

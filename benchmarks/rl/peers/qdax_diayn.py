@@ -18,20 +18,14 @@ chosen = protocol.settings()
 recorder = protocol.Recorder(chosen, ("qdax", "brax", "jax", "jaxlib", "flax", "optax", "numpy"))
 num_envs, num_skills = protocol.DIAYN_ENVS, protocol.DIAYN_SKILLS
 env = tasks.create(
-    "inverted_pendulum",
-    batch_size=num_envs,
-    episode_length=protocol.EPISODE_LENGTH,
-    auto_reset=True,
-    backend="spring",
+    "inverted_pendulum", batch_size=num_envs, episode_length=protocol.EPISODE_LENGTH, auto_reset=True, backend="spring"
 )
 key, reset_key = jax.random.split(jax.random.key(0))
 env_state = jax.jit(env.reset)(reset_key)
 replay = ReplayBuffer.init(
     buffer_size=protocol.REPLAY_CAPACITY,
     transition=QDTransition.init_dummy(
-        observation_dim=env.observation_size + num_skills,
-        action_dim=env.action_size,
-        descriptor_dim=2,
+        observation_dim=env.observation_size + num_skills, action_dim=env.action_size, descriptor_dim=2
     ),
 )
 hidden = (chosen.hidden, chosen.hidden)
@@ -50,10 +44,7 @@ agent = DIAYN(
     action_size=env.action_size,
 )
 training_state = agent.init(
-    key,
-    action_size=env.action_size,
-    observation_size=env.observation_size,
-    descriptor_size=env.observation_size,
+    key, action_size=env.action_size, observation_size=env.observation_size, descriptor_size=env.observation_size
 )
 play = functools.partial(
     agent.play_step_fn,
@@ -70,11 +61,7 @@ replay, env_state, training_state = warmstart_buffer(
     play_step_fn=play,
 )
 iterate = functools.partial(
-    do_iteration_fn,
-    env_batch_size=num_envs,
-    grad_updates_per_step=1.0,
-    play_step_fn=play,
-    update_fn=agent.update,
+    do_iteration_fn, env_batch_size=num_envs, grad_updates_per_step=1.0, play_step_fn=play, update_fn=agent.update
 )
 
 

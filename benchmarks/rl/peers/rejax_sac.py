@@ -15,11 +15,7 @@ recorder = protocol.Recorder(chosen, ("rejax", "gymnax", "brax", "jax", "jaxlib"
 algorithm = SAC.create(
     env="brax/inverted_pendulum",
     # gymnax resets by itself, so brax's own wrapper for that would be paid for twice.
-    env_params={
-        "backend": "spring",
-        "episode_length": protocol.EPISODE_LENGTH,
-        "auto_reset": False,
-    },
+    env_params={"backend": "spring", "episode_length": protocol.EPISODE_LENGTH, "auto_reset": False},
     num_envs=protocol.SAC_ENVS,
     num_epochs=protocol.SAC_ENVS,
     buffer_size=protocol.REPLAY_CAPACITY,

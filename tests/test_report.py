@@ -11,6 +11,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import yaml
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from infojax.run import report as module
@@ -83,6 +84,11 @@ def means(axes):
     return [line for line in axes.lines if line.get_gid() == "mean"]
 
 
+def drawn(figure):
+    assert figure is not None
+    return figure
+
+
 def check_picture(path):
     """A picture that shows something: large, not of one colour, ink in every quarter."""
     pixels = matplotlib.image.imread(path)[..., :3]
@@ -125,15 +131,15 @@ def test_learning_curves_have_every_seed_thin_and_their_mean_thick(tmp_path):
     information, returns = panels.values()
     assert len(means(information)) == 2 and len(means(returns)) == 3
     (ceiling,) = [line for line in information.lines if line.get_gid() == "ceiling"]
-    assert set(ceiling.get_ydata()) == {math.log(4)}
+    assert set(np.asarray(ceiling.get_ydata()).tolist()) == {math.log(4)}
     assert len(information.lines) == 2 * (3 + 1) + 1  # deterministic and stochastic, one ceiling
     assert len(information.collections) == 2  # the bands
     thick = means(information)[0]
     np.testing.assert_array_equal(thick.get_xdata(), [200, 400, 500])
-    np.testing.assert_allclose(thick.get_ydata(), np.array([0.5, 1.0, 1.25]) + 0.01)
+    np.testing.assert_allclose(np.asarray(thick.get_ydata()), np.array([0.5, 1.0, 1.25]) + 0.01)
     training = [line for line in means(returns) if to_hex(line.get_color()) == module.PLACES["training"].lower()]
     # The first chunk ended no episode: no value there.
-    np.testing.assert_allclose(training[0].get_xdata(), [200, 300, 400, 500])
+    np.testing.assert_allclose(np.asarray(training[0].get_xdata()), [200, 300, 400, 500])
     assert "3 seeds" in figure.get_suptitle()
     assert "diayn on maze/open" in figure.get_suptitle()
 
@@ -149,13 +155,13 @@ def test_traces_of_two_coordinates_are_paths_of_one_colour_per_skill(tmp_path):
     arrays = evaluation(3, 4, 2)
     arrays["mask"] = arrays["mask"].copy()
     arrays["mask"][0, 10:, 1] = False  # this episode ended early
-    figure = module.skill_traces(run, arrays)
+    figure = drawn(module.skill_traces(run, arrays))
     deterministic, stochastic, *others = figure.axes
     assert "deterministic" in deterministic.get_title() and "stochastic" in stochastic.get_title()
     assert [axes.get_title() for axes in others] == ["seed 1", "seed 2"]
-    paths = [line for line in deterministic.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
-    assert [len(path.get_xdata()) for path in paths] == [30, 10] + [30] * 6
-    np.testing.assert_allclose(paths[3].get_xydata(), arrays["positions"][0, :, 3])
+    paths = [line for line in deterministic.lines if line.get_linestyle() == "-" and np.size(line.get_xdata()) > 1]
+    assert [np.size(path.get_xdata()) for path in paths] == [30, 10] + [30] * 6
+    np.testing.assert_allclose(np.asarray(paths[3].get_xydata()), arrays["positions"][0, :, 3])
     assert [path.get_color() for path in paths] == [module.COLOURS[k] for k in (0, 0, 1, 1, 2, 2, 3, 3)]
     assert deterministic.get_aspect() == 1.0
     assert (deterministic.get_xlabel(), deterministic.get_ylabel()) == ("x", "y")
@@ -165,16 +171,16 @@ def test_traces_of_two_coordinates_are_paths_of_one_colour_per_skill(tmp_path):
 def test_traces_of_one_coordinate_are_drawn_over_time(tmp_path):
     run = read_run(make_run(tmp_path / "run", dimensions=1))
     arrays = evaluation(1, 4, 1)
-    axes = module.skill_traces(run, arrays).axes[0]
+    axes = drawn(module.skill_traces(run, arrays)).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step of the episode", "x")
     np.testing.assert_array_equal(axes.lines[0].get_xdata(), np.arange(1, 31))
-    np.testing.assert_allclose(axes.lines[0].get_ydata(), arrays["positions"][0, :, 0, 0])
+    np.testing.assert_allclose(np.asarray(axes.lines[0].get_ydata()), arrays["positions"][0, :, 0, 0])
     assert axes.get_aspect() == "auto"
 
 
 def test_many_skills_get_a_colour_bar_and_each_its_own_colour(tmp_path):
-    figure = module.skill_traces(read_run(make_run(tmp_path / "run")), evaluation(1, 20, 2))
-    paths = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 30]
+    figure = drawn(module.skill_traces(read_run(make_run(tmp_path / "run")), evaluation(1, 20, 2)))
+    paths = [line for line in figure.axes[0].lines if np.size(line.get_xdata()) == 30]
     assert len({to_hex(path.get_color()) for path in paths}) == 20
     assert figure.axes[-1].get_ylabel() == "skill"
 
@@ -182,7 +188,7 @@ def test_many_skills_get_a_colour_bar_and_each_its_own_colour(tmp_path):
 def test_confusion_has_true_skills_in_rows(tmp_path):
     arrays = evaluation(2, 4, 2)
     arrays["confusion"] = np.array([[[0.9, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0.5, 0.5]]] * 2)
-    figure = module.confusion(read_run(make_run(tmp_path / "run", num_seeds=2)), arrays)
+    figure = drawn(module.confusion(read_run(make_run(tmp_path / "run", num_seeds=2)), arrays))
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), arrays["confusion"][0])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted skill", "true skill")
@@ -192,10 +198,12 @@ def test_confusion_has_true_skills_in_rows(tmp_path):
 
 
 def test_returns_are_shown_per_skill_with_their_mean(tmp_path):
-    figure = module.skill_returns(read_run(make_run(tmp_path / "run", num_seeds=2)), evaluation(2, 4, 2))
+    figure = drawn(module.skill_returns(read_run(make_run(tmp_path / "run", num_seeds=2)), evaluation(2, 4, 2)))
     first, second = figure.axes
     for axes, seed in ((first, 0), (second, 1)):
-        bars = [segment for bars in axes.collections for segment in bars.get_segments()]
+        bars = [
+            segment for bars in axes.collections if isinstance(bars, LineCollection) for segment in bars.get_segments()
+        ]
         assert sorted(bar[0][1] for bar in bars) == sorted([10.0 * k + seed + 0.5 for k in range(4)] * 2)
         dots = np.concatenate([line.get_ydata() for line in axes.lines if line.get_marker() == "o"])
         assert sorted(dots) == sorted(evaluation(2, 4, 2)["returns"][seed])
@@ -236,7 +244,7 @@ def test_the_mean_stops_where_the_first_seed_stopped(tmp_path):
     (axes,) = compare(groups, "train/critic_loss").axes
     (mean,) = means(axes)
     np.testing.assert_array_equal(mean.get_xdata(), [100, 200, 300])
-    assert [len(line.get_xdata()) for line in axes.lines] == [5, 5, 3, 3]
+    assert [np.size(line.get_xdata()) for line in axes.lines] == [5, 5, 3, 3]
 
 
 def test_a_metric_of_several_environments_has_a_panel_for_each(tmp_path):
@@ -253,6 +261,15 @@ def test_entries_are_the_last_values_with_the_asked_statistic(tmp_path):
     assert entries(curves, "mean")["x"]["mean"] == pytest.approx(250_000.75)
     assert entries(curves, "iqm")["x"]["mean"] == 1.5
     assert entries(curves, "mean")["x"]["per_seed"] == [0.0, 1.0, 2.0, 1e6]
+
+
+def test_entries_pass_over_a_last_chunk_without_a_value(tmp_path):
+    steps = np.array([1, 2, 3])
+    curves = {"x": {0: (steps, np.array([1.0, 4.0, np.nan])), 1: (steps, np.array([np.nan, np.nan, 6.0]))}}
+    assert entries(curves, "mean")["x"]["per_seed"] == [4.0, 6.0]
+    assert entries(curves, "mean")["x"]["mean"] == 5.0
+    (never,) = entries({"x": {0: (steps, np.full(3, np.nan))}}, "mean")["x"]["per_seed"]
+    assert math.isnan(never)
 
 
 # --- the report --------------------------------------------------------------------------------------------------
@@ -329,11 +346,24 @@ def test_the_report_of_several_runs(tmp_path, monkeypatch):
         pixels = matplotlib.image.imread(io.BytesIO(base64.b64decode(data)))
         assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 50
     assert not [words for words in page.images if words.startswith("b:")]  # it never came to its last evaluation
-    drawn = sorted(file.name for file in (tmp_path / "report" / "figures").iterdir())
-    assert "report_evaluation_stochastic_mutual_information.png" in drawn
-    assert len(drawn) == len([words for words in page.images if "/" in words])
+    written = sorted(file.name for file in (tmp_path / "report" / "figures").iterdir())
+    assert "report_evaluation_stochastic_mutual_information.png" in written
+    assert len(written) == len([words for words in page.images if "/" in words])
     # The folder of runs holds runs only, so that runs/* can be asked for again.
     assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+def test_runs_with_other_numbers_of_skills_and_seeds_stand_side_by_side(tmp_path):
+    folders = [
+        make_run(tmp_path / "a", num_seeds=2, skills=4),
+        make_run(tmp_path / "b", num_seeds=3, skills=8, batch_size=128),
+    ]
+    results = Page(report(folders, tmp_path / "out")).tables[1]
+    assert row(results, "skills, lowest … highest")[1:] == ["0 … 3", "0 … 7"]
+    assert [cell.split(" nats")[0] for cell in row(results, "mutual information")[1:]] == [
+        "1.255 of 1.386",
+        "1.260 of 2.079",
+    ]
 
 
 def test_the_report_of_one_run_lies_in_it_and_keeps_its_pictures(tmp_path):
@@ -384,7 +414,7 @@ def test_what_is_no_run_or_says_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="at least one run directory"):
         report([])
     with pytest.raises(UserError, match=r"statistic='median'.*mean or iqm"):
-        report([silent], statistic="median")
+        report([silent], statistic="median")  # pyright: ignore[reportArgumentType]
     path = report([make_run(tmp_path / "run"), silent], tmp_path / "out")
     assert row(Page(path).tables[0], "silent")[5] == "unfinished, nothing logged yet"
 

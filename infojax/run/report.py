@@ -620,10 +620,14 @@ def compare(groups: Sequence[Group], name: str, statistic: Statistic = "mean") -
 
 
 def entries(curves: Mapping[str, Curves], statistic: Statistic) -> dict[str, dict[str, Any]]:
-    """The last value of every metric and seed, like the metrics of a summary; `mean` holds the asked statistic."""
+    """The last known value of every metric and seed, as a summary has it; `mean` holds the asked statistic."""
     found = {}
     for name, by_seed in curves.items():
-        last = [float(values[-1]) for _, values in by_seed.values()]
+        # A chunk in which no episode ended has no return: the one before it still stands.
+        last = [
+            float(known[-1]) if (known := values[np.isfinite(values)]).size else np.nan
+            for _, values in by_seed.values()
+        ]
         value, low, high = bootstrap_interval(last, statistic)
         found[name] = {"mean": value, "low": low, "high": high, "per_seed": last}
     return found
@@ -729,7 +733,8 @@ def _results_table(groups: Sequence[Group], word: str) -> str:
     statistic: Statistic = "mean" if word == "mean" else "iqm"
     found = [entries(group.curves, statistic) for group in groups]
     cells = [{(row.place, row.name): row for row in result_rows(entry)} for entry in found]
-    everything = {name: entry for group in reversed(found) for name, entry in group.items()}
+    # Only for the rows and their order; the numbers of groups with other skills or seeds do not go together.
+    everything = {name: {"mean": 0.0, "per_seed": [0.0]} for entry in found for name in entry}
     keys = [(row.place, row.name) for row in result_rows(everything)]
     heads = []
     for group in groups:
@@ -751,7 +756,7 @@ def _results_table(groups: Sequence[Group], word: str) -> str:
             interval = f'<span class="interval">{html.escape(row.interval)}</span>' if known and row else ""
             tags.append(f'<td class="number">{value}{interval}</td>')
         lines.append(f"<tr><td>{html.escape(key[1])}</td>{''.join(tags)}</tr>")
-    caption = f"{word} over seeds at the last logged step, below it the 95&nbsp;% bootstrap interval"
+    caption = f"{word} over seeds of the last logged value, below it the 95&nbsp;% bootstrap interval"
     return f'<div class="wide"><table><caption>{caption}</caption>{"".join(lines)}</table></div>'
 
 

@@ -28,7 +28,7 @@ def test_a_composed_configuration_is_plain_and_resolved():
 
 
 def test_the_top_level_keys_are_the_documented_ones():
-    options = {"seed", "num_seeds", "seeds", "total_steps", "run_dir", "overwrite", "logger", "progress"}
+    options = {"seed", "num_seeds", "seeds", "total_steps", "run_dir", "overwrite", "logger", "progress", "cpu_threads"}
     sections = {"agent", "objective", "env", "evaluation", "checkpoint", "log", "choices"}
     assert set(configuration.compose(ARENA)) == options | sections
 
@@ -232,7 +232,8 @@ def test_options_are_converted():
 def test_the_name_of_a_run_is_stable():
     name = configuration.run_name(configuration.compose(["agent=sac", *ARENA]))
     assert name.startswith("sac-maze_open-") and len(name.rpartition("-")[2]) == 8
-    same = ["run_dir=x", "overwrite=true", "logger=[wandb]", "progress=false", "checkpoint.keep=9", "total_steps=1e6"]
+    same = ["run_dir=x", "overwrite=true", "logger=[wandb]", "progress=false", "cpu_threads=1", "checkpoint.keep=9"]
+    same += ["total_steps=1e6"]
     for words in same:
         assert configuration.run_name(configuration.compose(["agent=sac", words, *ARENA])) == name
     for words in ("seed=1", "num_seeds=2", "agent.discount=0.9", "log.every=500", "env=maze/u", "total_steps=5"):

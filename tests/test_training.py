@@ -167,3 +167,40 @@ def test_training_from_python(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, run.state, again.state)
     with pytest.raises(UserError, match="is not a run directory"):
         infojax.run.load(tmp_path)
+
+
+# --- threads -----------------------------------------------------------------------------------------------------
+
+COUNT_THREADS = """
+import os, jax
+from infojax.run.training import limit_cpu_threads
+limit_cpu_threads({count})
+jax.numpy.ones(3).sum().block_until_ready()
+names = [open(f"/proc/self/task/{{task}}/comm").read().strip() for task in os.listdir("/proc/self/task")]
+print(sum(name == "tf_XLAEigen" for name in names))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+@pytest.mark.parametrize("count", [1, 3])
+def test_cpu_threads_are_those_of_xla(count):
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"} | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS.format(count=count)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == count
+
+
+def test_cpu_threads_after_the_start_of_jax_are_warned_of(monkeypatch):
+    monkeypatch.delenv("NPROC", raising=False)
+    jax.devices()
+    with pytest.warns(UserWarning, match="cpu_threads=1 comes too late.*NPROC=1"):
+        training.limit_cpu_threads(1)
+    assert "NPROC" not in os.environ
+    monkeypatch.setenv("NPROC", "1")  # as an earlier job of the same sweep left it
+    training.limit_cpu_threads(1)
+    training.limit_cpu_threads(None)

@@ -9,10 +9,13 @@ from infojax.agents import sac
 from infojax.envs import brax
 from infojax.objectives import diayn, none
 from infojax.run.loop import device_loop
+from infojax.run.training import limit_cpu_threads
 
 parser = argparse.ArgumentParser()
 parser.add_argument("agent", choices=("sac", "diayn"))
+parser.add_argument("--cpu-threads", type=int)
 arguments, rest = parser.parse_known_args()
+limit_cpu_threads(arguments.cpu_threads)
 chosen = protocol.settings(rest)
 recorder = protocol.Recorder(chosen, ("brax", "jax", "jaxlib", "flax", "optax", "numpy"))
 environment = brax.make(name="inverted_pendulum", backend="spring", episode_length=protocol.EPISODE_LENGTH)

@@ -40,7 +40,7 @@ CONFIGS = "infojax.configs"
 GROUPS = ("agent", "objective", "env", "experiment")
 PARTS = ("agent", "objective", "env")
 # What changes nothing in a run's numbers: it neither names a run nor sets it apart from another.
-NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "checkpoint", "choices")
+NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "choices")
 # The errors that a composition ends in because of what the user wrote.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
@@ -309,6 +309,7 @@ def _option_types() -> dict[str, Any]:
         "overwrite": bool,
         "logger": tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
         "progress": bool,
+        "cpu_threads": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
         "evaluation.every": Count,
         "evaluation.episodes": Count,
         "checkpoint.every": Count,

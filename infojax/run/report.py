@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
+from infojax.run.config import NEUTRAL
 from infojax.run.log import pictures, place, result_rows, table_names, title, unit
 from infojax.run.statistics import Statistic, bootstrap_interval
 
@@ -550,7 +551,7 @@ def group_runs(runs: Sequence[RunData]) -> tuple[list[Group], list[str]]:
     """Pool runs whose configurations differ in nothing but seeds and where things are kept; and what to say of it."""
     pooled: dict[str, list[RunData]] = {}
     for run in runs:
-        neutral = ("seed", "num_seeds", "seeds", "run_dir", "overwrite", "logger", "progress", "checkpoint")
+        neutral = ("seed", "num_seeds", "seeds", *(key for key in NEUTRAL if key != "choices"))
         counting = {key: value for key, value in run.config.items() if key not in neutral}
         pooled.setdefault(json.dumps(counting, sort_keys=True, default=str), []).append(run)
     labels = _labels([json.loads(key) for key in pooled])

@@ -6,11 +6,13 @@ The compiled work is in `loop` and `evaluation`; all that touches files, clocks 
 import contextlib
 import json
 import math
+import os
 import platform
 import shutil
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +104,7 @@ def train(
 
 def train_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Train, or go on training, or show what is finished; returns the summary."""
+    limit_cpu_threads(config["cpu_threads"])
     built = configuration.build(config)
     run_dir = Path(configuration.run_directory(config))
     done = _prepare(run_dir, config)
@@ -372,6 +375,35 @@ def _git_commit() -> str | None:
 
 def _status(run_dir: Path, status: str, reason: str) -> None:
     write_json(run_dir / "status.json", {"status": status, "reason": reason})
+
+
+def limit_cpu_threads(count: int | None) -> None:
+    """Give XLA `count` threads on the CPU; None leaves it one per core. It must come before jax computes anything.
+
+    Handing a small matrix product to another thread costs more than the product: see benchmarks/rl.
+    """
+    # XLA reads this variable once, when jax starts; there is no jax option for it.
+    if count is None or os.environ.get("NPROC") == str(count):
+        return
+    if _jax_has_started():
+        warnings.warn(
+            f"cpu_threads={count} comes too late, jax has already started in this process; "
+            f"restart it and train before anything else, or set the environment variable NPROC={count}",
+            stacklevel=3,
+        )
+        return
+    os.environ["NPROC"] = str(count)
+
+
+def _jax_has_started() -> bool:
+    """Whether jax has made its devices: from then on it refuses to change their number."""
+    devices = jax.config.values["jax_num_cpu_devices"]
+    try:
+        jax.config.update("jax_num_cpu_devices", 1 if devices != 1 else 2)
+    except RuntimeError:
+        return True
+    jax.config.update("jax_num_cpu_devices", devices)
+    return False
 
 
 def _use_compilation_cache() -> None:

@@ -39,7 +39,11 @@ def configurations() -> str:
 
 def relinked(text: str) -> str:
     """Links between files of the repository as links between pages."""
-    pages = {"CONTRIBUTING.md": "contributing.md", "experiments/README.md": "experiments.md"}
+    pages = {
+        "CONTRIBUTING.md": "contributing.md",
+        "experiments/README.md": "experiments.md",
+        "benchmarks/rl/README.md": "benchmarks.md",
+    }
     text = re.sub(r"\]\(([^)#]+)\)", lambda found: f"]({pages.get(found[1], found[1])})", text)
     text = text.replace("](CONTRIBUTING)", "](contributing.md)")
     return re.sub(r"\[(`[^`]+`)\]\(docs/templates/[^)]+\)", r"\1", text)
@@ -59,6 +63,9 @@ def main() -> None:
     }
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
+    results = (ROOT / "benchmarks" / "rl" / "results.md").read_text()
+    with (OUT / "benchmarks.md").open("a") as page:
+        page.write(f"\n## The last measurement\n\n{results}")
     (OUT / "configurations.md").write_text(configurations())
     for room, title in ROOMS.items():
         (OUT / "api" / f"{room}.md").write_text(reference(room, title))

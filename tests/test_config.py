@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import gymnasium
+import hydra.version
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -224,6 +225,16 @@ def test_options_are_converted():
     config = configuration.compose(["total_steps=1e4", "logger=tensorboard", *ARENA])
     assert config["total_steps"] == 10_000 and type(config["total_steps"]) is int
     assert config["logger"] == ["tensorboard"]
+
+
+def test_the_hydra_of_a_caller_is_left_as_it_was():
+    state = hydra.version.VersionBase.instance()
+    before = state.getbase()
+    for version in (hydra.version.Version("1.1"), hydra.version.Version("1.2")):
+        state.setbase(version)
+        configuration.compose([*ARENA])
+        assert state.getbase() == version
+    state.version_base = before
 
 
 # --- runs --------------------------------------------------------------------------------------------------------

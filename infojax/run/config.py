@@ -90,7 +90,8 @@ def compose(
     finally:
         GlobalHydra.instance().hydra = before
         if isinstance(version_base, Version):
-            hydra_version.setbase(str(version_base))
+            # Not by `setbase`, which would warn a caller again of the version that is the caller's own choice.
+            hydra_version.VersionBase.instance().setbase(version_base)
     choices = composed.hydra.runtime.choices
     OmegaConf.set_struct(composed, False)
     composed.pop("hydra")

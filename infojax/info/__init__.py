@@ -1,5 +1,5 @@
 """The primitives: pure functions of arrays, in nats, that need nothing but jax."""
 
-from infojax.info import bounds, categorical
+from infojax.info import bayes, bounds, categorical, discrete, ensemble, gaussian, particle, units
 
-__all__ = ["bounds", "categorical"]
+__all__ = ["bayes", "bounds", "categorical", "discrete", "ensemble", "gaussian", "particle", "units"]

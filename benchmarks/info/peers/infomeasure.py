@@ -1,0 +1,37 @@
+"""infomeasure, without its noise: Euclidean norm for the entropy, max-norm for KSG."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import infomeasure
+import numpy as np
+
+PACKAGES = ("infomeasure", "scipy")
+logging.disable(logging.WARNING)
+
+
+def knn_entropy(data: cases.Data) -> Callable[[], Any]:
+    """Approach `kl`."""
+    x = data["x"].astype(np.float64)
+    return lambda: float(infomeasure.entropy(x, approach="kl", k=3, minkowski_p=2, noise_level=0, base="e"))
+
+
+def ksg(algorithm: int) -> Callable[[cases.Data], Callable[[], Any]]:
+    """Approach `ksg`."""
+
+    def task(data: cases.Data) -> Callable[[], Any]:
+        x, y = data["x"].astype(np.float64), data["y"].astype(np.float64)
+        settings = {"approach": "ksg", "k": 3, "ksg_id": algorithm, "noise_level": 0, "base": "e"}
+        return lambda: float(infomeasure.mutual_information(x, y, **settings))
+
+    return task
+
+
+def plugin_entropy(data: cases.Data) -> Callable[[], Any]:
+    """Approach `discrete`."""
+    return lambda: float(infomeasure.entropy(data["x"], approach="discrete", base="e"))
+
+
+TASKS = {"knn_entropy": knn_entropy, "ksg_one": ksg(1), "ksg_two": ksg(2), "plugin_entropy": plugin_entropy}

@@ -1,0 +1,18 @@
+"""pyinform: entropy of blocks of one symbol, in C, bits turned into nats."""
+
+from collections.abc import Callable
+from typing import Any
+
+import cases
+import numpy as np
+from pyinform.blockentropy import block_entropy
+
+PACKAGES = ("pyinform",)
+
+
+def plugin_entropy(data: cases.Data) -> Callable[[], Any]:
+    """`block_entropy` with k = 1."""
+    return lambda: float(block_entropy(data["x"], k=1)) * np.log(2)
+
+
+TASKS = {"plugin_entropy": plugin_entropy}

@@ -22,7 +22,7 @@ STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 
 
 
 def _stirling_rest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """lnΓ(x) − (x − ½) log x + x − ½ log 2π and its derivative ψ(x) − log x + 1/2x; both vanish at large x.
+    """lnΓ(x) − (x − ½) log x + x − ½ log 2π and its derivative ψ(x) − log x + 1 / 2x; both vanish for large x.
 
     A small x is taken up to the series by Γ(x + 1) = x Γ(x). The library's lnΓ would not do: near 1 and 2 it errs by
     5e-7 in float32, and otherwise for constants than for variables, so that equal arguments would not cancel.

@@ -1,5 +1,7 @@
 """What all primitives share: precision, masks, and means of powers that do not cancel."""
 
+import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import jax
@@ -7,6 +9,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 Reduction: TypeAlias = Literal["mean", "none"]
+
+
+# More members than these are a reduction, so that programs stay short.
+MOST_UNROLLED = 16
 
 
 def accumulation_dtype(dtype: DTypeLike) -> jnp.dtype:
@@ -31,9 +37,35 @@ def masked_mean(
     values: jax.Array, where: jax.Array | None, axis: int | tuple[int, ...] = -1, keepdims: bool = False
 ) -> jax.Array:
     """Mean of what the mask keeps; 0, with zero gradient, where that is nothing."""
-    kept = jnp.ones(values.shape, bool) if where is None else jnp.broadcast_to(where, values.shape)
+    if where is None:
+        axes = (axis,) if isinstance(axis, int) else axis
+        return jnp.sum(values, axis=axis, keepdims=keepdims) / max(math.prod(values.shape[i] for i in axes), 1)
+    kept = jnp.broadcast_to(where, values.shape)
     count = jnp.sum(kept.astype(values.dtype), axis=axis, keepdims=keepdims)
     return jnp.sum(keep(values, where), axis=axis, keepdims=keepdims) / jnp.maximum(count, 1)
+
+
+def fold(combine: Callable[[jax.Array, jax.Array], jax.Array], values: jax.Array) -> jax.Array:
+    """The members on axis 0 combined one after the other.
+
+    Written out while they are few: on CPU XLA then does it in one pass over memory, 10 to 50 times faster than a
+    reduction over a first axis that is fused with what is computed of its terms.
+    """
+    result = values[0]
+    for index in range(1, values.shape[0]):
+        result = combine(result, values[index])
+    return result
+
+
+def member_mean(values: jax.Array, where: jax.Array | None = None) -> jax.Array:
+    """`masked_mean` over the members of an ensemble, on axis 0."""
+    if not 0 < values.shape[0] <= MOST_UNROLLED:
+        return masked_mean(values, where, axis=0)
+    if where is None:
+        return fold(jnp.add, values) / values.shape[0]
+    kept = jnp.broadcast_to(where, values.shape)
+    count = fold(jnp.add, kept.astype(values.dtype))
+    return fold(jnp.add, keep(values, kept)) / jnp.maximum(count, 1)
 
 
 def reduce(values: jax.Array, where: jax.Array | None, reduction: Reduction, dtype: DTypeLike) -> jax.Array:

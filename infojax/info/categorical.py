@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from infojax.info._numerics import keep, log_mean_power, masked_mean, mean_power, promote
+from infojax.info._numerics import MOST_UNROLLED, fold, keep, log_mean_power, mean_power, member_mean, promote
 
 # On a CPU a reduction over many classes is fast while its rows stay in the cache; accelerators do better in one go.
 CHUNK_ELEMENTS = 2**18
@@ -370,15 +370,17 @@ class _Members:
     def mean(self, values: jax.Array) -> jax.Array:
         """Mean over the members kept of values (members, …) or (members, …, K)."""
         kept = self.member if values.ndim == self.member.ndim else self.member[..., None]
-        return masked_mean(values, kept, axis=0)
+        return member_mean(values, kept)
 
     def marginal_logits(self) -> jax.Array:
         """Logarithm, up to a constant, of the mean prediction, by log-sum-exp over the members."""
         kept = self.alive & self.member[..., None]
         exponent = jnp.where(kept, self.log_p, -jnp.inf)
-        top = jax.lax.stop_gradient(jnp.max(exponent, axis=0, initial=-jnp.inf))
+        few = 0 < len(exponent) <= MOST_UNROLLED
+        top = jax.lax.stop_gradient(fold(jnp.maximum, exponent) if few else jnp.max(exponent, axis=0, initial=-jnp.inf))
         top = jnp.where(jnp.isneginf(top), 0, top)
-        total = jnp.sum(jnp.where(kept, jnp.exp(jnp.where(kept, self.log_p - top[None], 0)), 0), axis=0)
+        terms = jnp.where(kept, jnp.exp(jnp.where(kept, self.log_p - top[None], 0)), 0)
+        total = fold(jnp.add, terms) if few else jnp.sum(terms, axis=0)
         present = total > 0
         return jnp.where(present, jnp.log(jnp.where(present, total, 1)) + top, -jnp.inf)
 

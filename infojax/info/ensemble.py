@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from infojax.info._numerics import keep, masked_mean, promote
+from infojax.info._numerics import keep, masked_mean, member_mean, promote
 from infojax.info.gaussian import _log_gap
 
 Form: TypeAlias = Literal["upper_bound", "log_ratio"]
@@ -33,12 +33,12 @@ def _members_first(
 
 
 def _split(mean: jax.Array, scale: jax.Array, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    return _variance(mean, where), masked_mean(scale * scale, where, axis=0)
+    return _variance(mean, where), member_mean(scale * scale, where)
 
 
 def _variance(mean: jax.Array, where: jax.Array | None) -> jax.Array:
-    centre = masked_mean(mean, where, axis=0, keepdims=True)
-    return masked_mean(keep(mean - centre, where) ** 2, where, axis=0)
+    centre = member_mean(mean, where)[None]
+    return member_mean(keep(mean - centre, where) ** 2, where)
 
 
 def variance_split(
@@ -135,9 +135,10 @@ def gaussian_information_gain(
     if form == "upper_bound":
         # log a − mean log σ², the gap between arithmetic and geometric mean, member by member: no term is negative.
         gap = _log_gap(sigma * sigma, jnp.broadcast_to(aleatoric[None], sigma.shape))
-        gain = (gain + masked_mean(gap, where, axis=0)) / 2
+        gain = (gain + member_mean(gap, where)) / 2
     if chosen == "sum":
-        gain = jnp.sum(gain, axis=-1)
+        # A product with ones: XLA would fuse a sum with all that comes before it, and be 4 times slower on CPU.
+        gain = jnp.matmul(gain, jnp.ones(gain.shape[-1], gain.dtype), precision=jax.lax.Precision.HIGHEST)
     elif chosen == "mean":
         gain = masked_mean(gain, None)
     elif chosen == "max":

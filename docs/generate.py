@@ -63,9 +63,10 @@ def main() -> None:
     }
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
-    results = (ROOT / "benchmarks" / "rl" / "results.md").read_text()
     with (OUT / "benchmarks.md").open("a") as page:
-        page.write(f"\n## The last measurement\n\n{results}")
+        for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives")):
+            results = (ROOT / "benchmarks" / room / "results.md").read_text()
+            page.write(f"\n## {heading}: the last measurement\n\n{results}")
     (OUT / "configurations.md").write_text(configurations())
     for room, title in ROOMS.items():
         (OUT / "api" / f"{room}.md").write_text(reference(room, title))

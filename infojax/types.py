@@ -178,3 +178,31 @@ class HostFactory(NamedTuple):
 
     spec: EnvSpec
     create: Callable[[int], HostEnvironment]  # num_envs -> a batch
+
+
+class Pairs(NamedTuple):
+    """Where samples (x [n, d_x], y [n, d_y]) come from, in numpy."""
+
+    name: str
+    dim_x: int
+    dim_y: int
+    truth: float | None  # the mutual information in nats, where it is known
+    available: int | None  # how many samples there are; None where as many as one likes
+    sample: Callable[[int, int], tuple[Any, Any]]  # (seed, num_samples) -> x, y
+
+
+class Estimate(NamedTuple):
+    """What an estimator says, and whether to believe it."""
+
+    value: Array  # in nats, not clipped at 0
+    interval: Array  # [2], 95 %, of the sampling error alone
+    trusted: Array  # bool: every check passed
+    diagnostics: dict[str, Array]  # `check/NAME`: how much of its allowance a check has used up; above 1 it failed
+
+
+class Estimator(NamedTuple):
+    """An estimator of mutual information, fitted to samples; pure, so seeds are its `vmap`."""
+
+    fit: Callable[[Key, Array, Array], Estimate]  # (key, x [n, d_x], y [n, d_y])
+    entropy: Callable[[Key, Array], Estimate] | None = None  # (key, x [n, d]) where it is defined
+    bound: str = ""  # "lower" or "upper" where the value bounds the truth, else empty

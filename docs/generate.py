@@ -8,6 +8,8 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "build" / "docs"
 ROOMS = {
     "info": "Primitives",
+    "estimators": "Estimators",
+    "data": "Data",
     "objectives": "Objectives",
     "agents": "Agents",
     "envs": "Environments",

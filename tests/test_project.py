@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "types": set(),
     "nets": {"types"},
     "envs": {"types"},
+    "data": {"types"},
+    "estimators": {"types", "info", "nets"},
     "objectives": {"types", "info", "nets"},
     "agents": {"types", "info", "nets", "objectives"},
     "run": {"types", "info"},

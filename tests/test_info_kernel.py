@@ -1,370 +1,474 @@
-"""Gram matrices and spectra against numpy in float64, closed forms, and what must hold of every kernel."""
+"""Quantities of Gram matrices and spectra against numpy in float64, the reference values and what must hold."""
 
+import itertools
 import json
-import math
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.test_util import check_grads
+from scipy.spatial.distance import cdist
 
 from infojax.info import kernel
 
-REFERENCE = {
-    e["id"]: e["expected"]
-    for e in json.loads((Path(__file__).parent / "data" / "information_reference.json").read_text())["entries"]
-}
-FLOAT32: dict[str, Any] = {"rtol": 1e-5, "atol": 2e-6}
+REFERENCE = json.loads((Path(__file__).parent / "data" / "information_reference.json").read_text())["entries"]
+FLOAT32 = {"rtol": 1e-5, "atol": 2e-6}
 X = np.random.default_rng(40).standard_normal((64, 3))
 Y = X[:, :1] ** 2 + 0.1 * np.random.default_rng(41).standard_normal((64, 1))
-X2 = np.random.default_rng(42).standard_normal((50, 3)) + 0.5
-SMALL = X[:12]
+OTHER = np.random.default_rng(42).standard_normal((50, 3)) + 0.5
+WIDE = np.random.default_rng(43).standard_normal((20, 12))
 SEEDS = st.integers(0, 2**32 - 1)
+ORDERS = [0, 0.5, 0.999, 1, 1 + 1e-6, 2, 2.5, 3, 4, 7, 64, 65, np.inf]
+PRODUCTS = [2, 3, 4, 7, 64]
+
+gram = jax.jit(kernel.gram)
+fixed_order = jax.jit(kernel.matrix_renyi_entropy, static_argnums=1)
+traced_order = jax.jit(kernel.matrix_renyi_entropy)
+alignment = jax.jit(kernel.cka)
+divergence = jax.jit(kernel.cauchy_schwarz_divergence)
+information = jax.jit(kernel.matrix_mutual_information, static_argnums=2)
+
+
+def entry(name):
+    return next(entry["expected"] for entry in REFERENCE if entry["id"] == name)
 
 
 def single(*arrays):
-    return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
+    converted = tuple(jnp.asarray(array, jnp.float32) for array in arrays)
+    return converted if len(converted) > 1 else converted[0]
 
 
-def plain_gram(x, y=None, s=1.0):
-    y = x if y is None else y
-    return np.exp(-np.sum((x[:, None] - y[None]) ** 2, -1) / (2 * s * s))
+def sample(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape)
 
 
-def plain_entropy(p):
-    p = p[p > 1e-15]
-    return -np.sum(p * np.log(p))
+def plain_gram(x, y=None, bandwidth=1.0):
+    return np.exp(-cdist(x, x if y is None else y, "sqeuclidean") / (2 * bandwidth**2))
 
 
-def test_gram_far_from_the_origin_and_in_many_dimensions():
-    for dim in (3, 20):
-        x = np.random.default_rng(1).standard_normal((30, dim)).astype(np.float32)
-        y = np.random.default_rng(2).standard_normal((20, dim)).astype(np.float32)
-        for offset, tolerance in ((0, 2e-6), (1e4, 5e-3)):
-            a, b = x + np.float32(offset), y + np.float32(offset)
-            expected = plain_gram(a.astype(np.float64), b.astype(np.float64), 2.0)
-            # At 1e4 a float32 has steps of 1e-3: the inputs are rounded, and what is computed is of them.
-            np.testing.assert_allclose(kernel.gram(a, b, 2.0), expected, atol=tolerance)
-            np.testing.assert_array_equal(jnp.diagonal(kernel.gram(a, bandwidth=2.0)), 1)
+def plain_spectrum_entropy(values, alpha):
+    values = np.where(values > 1e-13 * values.max(), values, 0)
+    p = (values / values.sum())[values > 0]
+    if alpha == 1:
+        return scipy.stats.entropy(p)
+    return -np.log(p.max()) if np.isinf(alpha) else scipy.special.logsumexp(alpha * np.log(p)) / (1 - alpha)
 
 
-def test_a_batch_has_bandwidths_of_its_own_and_masks_leave_zeros():
-    x = jnp.asarray(X[:24].reshape(2, 12, 3), jnp.float32)
-    matrices = kernel.gram(x, bandwidth=jnp.array([1.0, 2.0]))
-    np.testing.assert_allclose(matrices[1], plain_gram(X[12:24], s=2.0), **FLOAT32)
-    where = jnp.arange(12) < 9
-    poisoned = x.at[:, 9:].set(jnp.nan)
-    masked = kernel.gram(poisoned, where=where)
-    np.testing.assert_allclose(masked[:, :9, :9], kernel.gram(x[:, :9]), **FLOAT32)
-    assert not masked[:, 9:].any() and not masked[:, :, 9:].any()
-    across = kernel.gram(poisoned, x, where=where, y_where=where)
-    np.testing.assert_allclose(across[:, :9, :9], kernel.gram(x[:, :9]), **FLOAT32)
+def plain_renyi(matrix, alpha):
+    return plain_spectrum_entropy(np.linalg.eigvalsh(matrix), alpha)
+
+
+def plain_hsic(a, b):
+    n = len(a)
+    centre = np.eye(n) - 1 / n
+    return np.trace(a @ centre @ b @ centre) / (n - 1) ** 2
+
+
+def plain_diffusion(x, bandwidth, t):
+    matrix = plain_gram(x, bandwidth=bandwidth)
+    degree = matrix.sum(1)
+    values = np.abs(np.linalg.eigvalsh(matrix / np.sqrt(np.outer(degree, degree))))
+    p = np.where(values > 1e-13, values, 0) ** t
+    return scipy.stats.entropy(p / p.sum())
+
+
+def plain_normalized(x):
+    centred = x - x.mean(0)
+    return centred / np.linalg.norm(centred, axis=1, keepdims=True)
 
 
 def test_reference_values():
-    expected = REFERENCE["kernel.matrix_renyi.a2"]
+    expected = entry("kernel.matrix_renyi.a2")
+    bits = entry("kernel.dse.t1")
 
-    def values(x, y):
-        a, b = kernel.gram(x), kernel.gram(y)
-        joint = kernel.matrix_renyi_entropy(a * b, 2)
-        information = kernel.matrix_mutual_information(a, b, 2)
-        return {
-            "SA": kernel.matrix_renyi_entropy(a, 2),
-            "SB": kernel.matrix_renyi_entropy(b, 2),
-            "SAB": joint,
-            "I": information,
-        }
+    @jax.jit
+    def all_of(x, y, other):
+        a, b = gram(x), gram(y)
+        entropies = [fixed_order(matrix, 2) for matrix in (a, b, a * b)]
+        divergence = kernel.cauchy_schwarz_divergence(x, other)
+        return [*entropies, information(a, b, 2), divergence, kernel.diffusion_spectral_entropy(x, 10.0) / np.log(2)]
 
-    assert jax.jit(values)(*single(X, Y)) == pytest.approx(expected, rel=1e-5)
-    divergence, dse = REFERENCE["kernel.cs_div"], REFERENCE["kernel.dse.t1"] * math.log(2)
-    assert kernel.cauchy_schwarz_divergence(*single(X, X2)) == pytest.approx(divergence, rel=2e-5)
-    assert kernel.diffusion_spectral_entropy(*single(X), 10.0) == pytest.approx(dse, abs=2e-4)
+    names = ("SA", "SB", "SAB", "I")
+    values = [*(expected[name] for name in names), entry("kernel.cs_div"), bits]
     with jax.enable_x64(True):
-        found = values(jnp.asarray(X), jnp.asarray(Y))
-        assert found == pytest.approx(expected, rel=1e-8)
-        assert kernel.cauchy_schwarz_divergence(X, X2) == pytest.approx(divergence, rel=1e-9)
-        assert kernel.diffusion_spectral_entropy(X, 10.0) == pytest.approx(dse, rel=1e-6)
+        double = all_of(X, Y, OTHER)
+        np.testing.assert_allclose(double[:4], values[:4], rtol=1e-8)
+        np.testing.assert_allclose(double[4], values[4], rtol=1e-9)
+        np.testing.assert_allclose(double[5], values[5], rtol=1e-8)
+    value = all_of(*single(X, Y, OTHER))
+    np.testing.assert_allclose(value[:5], values[:5], **FLOAT32)
+    np.testing.assert_allclose(value[5], bits, atol=2e-4)
 
 
-@pytest.mark.parametrize("alpha", [0, 0.5, 1, 1 + 1e-6, 1.01, 2, 3, 5, 64, 100, 7.5, math.inf])
-def test_every_order_against_eigenvalues(alpha):
-    matrix = plain_gram(SMALL, s=0.7)
-    p = np.linalg.eigvalsh(matrix / np.trace(matrix))
-    p = p[p > 0]
-    special = {0: math.log(len(p)), 1: plain_entropy(p), math.inf: -math.log(p.max())}
-    expected = special[alpha] if alpha in special else math.log(np.sum(p**alpha)) / (1 - alpha)
-    (gram,) = single(5 * matrix)  # any trace
-    assert kernel.matrix_renyi_entropy(gram, alpha) == pytest.approx(expected, rel=2e-5, abs=1e-5)
-    if alpha in (2, 3, 5):  # products against eigenvalues, which a traced order takes
-        assert jax.jit(kernel.matrix_renyi_entropy)(gram, alpha) == pytest.approx(expected, rel=2e-5)
+@pytest.mark.parametrize("order", [0, 1, 1.5, 2, 3, np.inf])
+def test_entropies_of_the_identity_and_of_equal_samples(order):
+    top, bottom = entry("kernel.matrix_renyi.bounds")
+    np.testing.assert_allclose(fixed_order(jnp.eye(64), order), top, rtol=1e-6)
+    np.testing.assert_allclose(fixed_order(jnp.ones((64, 64)), order), bottom, atol=2e-6)
+    # One sample repeated has one eigenvalue, all others being rounding: no −inf, no NaN.
+    slope = jax.jit(jax.grad(lambda m: kernel.matrix_renyi_entropy(m, order)))(jnp.ones((64, 64)))
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("x, y", [(X, OTHER), (WIDE, WIDE[:7] + 1)], ids=["direct", "product"])
+def test_gram_equals_numpy(x, y):
+    for bandwidth in (0.3, 1.0, 20.0):
+        value = gram(single(x), None, bandwidth)
+        np.testing.assert_allclose(value, plain_gram(x, bandwidth=bandwidth), rtol=3e-5, atol=2e-6)
     with jax.enable_x64(True):
-        found = kernel.matrix_renyi_entropy(jnp.asarray(matrix), alpha)
-        # Where 1 − alpha is all but 0, it is the check that cancels.
-        assert found == pytest.approx(expected, rel=1e-8 if abs(alpha - 1) > 1e-3 or alpha == 1 else 1e-6)
+        np.testing.assert_allclose(gram(x, y, 0.7), plain_gram(x, y, 0.7), rtol=1e-9, atol=1e-15)
+        np.testing.assert_array_equal(jnp.diagonal(gram(x)), 1)
+    stacked = single(np.stack([x, 2 * x]))
+    both = gram(stacked, single(y), jnp.array([1.0, 3.0]))
+    np.testing.assert_allclose(both[1], plain_gram(2 * x, y, 3.0), rtol=3e-5, atol=2e-6)
+    keep, keep_y = np.arange(len(x)) < 5, np.arange(len(y)) % 2 == 0
+    spoilt = jnp.where(keep[:, None], single(x), jnp.nan)
+    masked = gram(spoilt, jnp.where(keep_y[:, None], single(y), jnp.inf), 1.0, keep, keep_y)
+    np.testing.assert_allclose(masked, plain_gram(x, y) * np.outer(keep, keep_y), rtol=3e-5, atol=2e-6)
 
 
-def test_bounds_degenerate_spectra_and_their_gradients():
-    identity, ones = jnp.eye(64), jnp.ones((64, 64))
-    for alpha in (0.5, 1, 2, 3, 2.5, math.inf):
-        entropy = partial(kernel.matrix_renyi_entropy, alpha=alpha)
-        assert entropy(identity) == pytest.approx(math.log(64), rel=1e-6)
-        assert entropy(ones) == pytest.approx(0, abs=2e-6)
-        # Rank one: eigenvalues that are rounding, some of them negative.
-        for matrix in (identity, ones, jnp.zeros((3, 3))):
-            assert jnp.isfinite(jax.grad(entropy)(matrix)).all()
-    for scale in (1e-30, 1e30):  # squares leave float32
-        found = kernel.matrix_renyi_entropy(jnp.stack([scale * identity, ones]), 2)
-        np.testing.assert_allclose(found, [math.log(64), 0], atol=2e-6)
-    assert kernel.matrix_renyi_entropy(ones, 0) == pytest.approx(0, abs=1e-6)
-    assert kernel.matrix_renyi_entropy(jnp.zeros((0, 0)), 1) == 0
-    assert kernel.matrix_renyi_entropy(jnp.zeros((3, 3)), 2) == 0
+@pytest.mark.parametrize("d", [2, 12])
+def test_an_offset_loses_nothing_but_what_the_numbers_themselves_lost(d):
+    moved = (sample(1, 40, d) + 1e4).astype(np.float32)
+    exact = plain_gram(moved.astype(np.float64), bandwidth=0.7)
+    np.testing.assert_allclose(gram(moved, None, 0.7), exact, rtol=1e-4, atol=2e-6)
+    other = (sample(2, 30, d) + 1e4).astype(np.float32)
+    value = jax.jit(kernel.mmd)(moved, other, 0.7)
+    cross = plain_gram(moved.astype(np.float64), other.astype(np.float64), 0.7).mean()
+    within = plain_gram(other.astype(np.float64), bandwidth=0.7).mean()
+    np.testing.assert_allclose(value, exact.mean() + within - 2 * cross, rtol=1e-4)
 
 
-@settings(max_examples=8, deadline=None)
-@given(SEEDS)
-def test_joint_entropy_permutations_and_signs(seed):
-    generator = np.random.default_rng(seed)
-    x, y = generator.standard_normal((10, 2)), generator.standard_normal((10, 3))
-    order = generator.permutation(10)
-    a, b = single(plain_gram(x), plain_gram(y))
-    for alpha in (1, 2):
-        ea, eb = kernel.matrix_renyi_entropy(a, alpha), kernel.matrix_renyi_entropy(b, alpha)
-        joint, information = kernel.matrix_renyi_entropy(a * b, alpha), kernel.matrix_mutual_information(a, b, alpha)
-        assert -1e-5 <= ea <= math.log(10) + 1e-5
-        assert joint >= max(ea, eb) - 1e-5
-        assert information == pytest.approx(float(ea + eb - joint), abs=1e-5) and information >= -1e-5
-        moved = kernel.matrix_mutual_information(a[order][:, order], b[order][:, order], alpha)
-        assert moved == pytest.approx(float(information), abs=1e-5)
+def test_renyi_entropy_of_every_order_equals_numpy():
+    # Two bandwidths: a flat spectrum, and one that falls through the precision.
+    matrices = np.stack([plain_gram(X[:24], bandwidth=s) for s in (0.5, 1.0)])
+    expected = np.array([[plain_renyi(matrix, order) for matrix in matrices] for order in ORDERS])
+    fixed = jax.jit(lambda m: jnp.stack([kernel.matrix_renyi_entropy(m, order) for order in PRODUCTS]))
+    products = [ORDERS.index(order) for order in PRODUCTS]
+    for dtype, tolerance in ((np.float64, {"rtol": 1e-8}), (np.float32, {"rtol": 2e-5, "atol": 2e-6})):
+        with jax.enable_x64(dtype == np.float64):
+            traced = [traced_order(matrices.astype(dtype), dtype(order)) for order in ORDERS]
+            np.testing.assert_allclose(traced, expected, **tolerance)
+            # Whole numbers known when tracing take products of matrices instead of eigenvalues.
+            np.testing.assert_allclose(fixed(matrices.astype(dtype)), expected[products], **tolerance)
 
 
-def test_spectra_of_features():
-    z = np.random.default_rng(3).standard_normal((40, 6))
-    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
-    expected = plain_entropy(np.linalg.eigvalsh(unit.T @ unit / 40))
-    singular = np.linalg.svd(z, compute_uv=False)
-    rank = math.exp(plain_entropy(singular / singular.sum()))
-    (features,) = single(z)
-    assert kernel.von_neumann_entropy(features) == pytest.approx(expected, rel=1e-5)
-    turned = z.T / np.linalg.norm(z.T, axis=1, keepdims=True)
-    expected_turned = plain_entropy(np.linalg.eigvalsh(turned @ turned.T / 6))
-    assert kernel.von_neumann_entropy(features.T) == pytest.approx(expected_turned, rel=1e-5)
-    for scale in (1.0, 1e-20, 1e20):  # squares of these leave float32
-        assert kernel.effective_rank(scale * features) == pytest.approx(rank, rel=1e-5)
-        assert kernel.von_neumann_entropy(scale * features) == pytest.approx(expected, rel=1e-5)
-    assert kernel.matrix_nuclear_norm(features) == pytest.approx(singular.sum(), rel=1e-5)
-    columns = np.linalg.norm(z, axis=0).sum()
-    assert kernel.matrix_nuclear_norm(features, "l12") == pytest.approx(columns, rel=1e-5)
-    assert kernel.matrix_nuclear_norm(features, "l12") >= kernel.matrix_nuclear_norm(features)
-    wide = np.sort(np.linalg.norm(z.T, axis=0))[-6:].sum()
-    assert kernel.matrix_nuclear_norm(features.T, "l12") == pytest.approx(wide, rel=1e-5)
-    centred = z - z.mean(0)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    norm = np.linalg.svd(centred, compute_uv=False).sum()
-    assert kernel.matrix_nuclear_norm(features, normalize=True) == pytest.approx(norm, rel=1e-5)
-    low = jnp.ones((8, 1)) * jnp.arange(1.0, 5)[None]  # rank one, and a row of zeros
-    for function in (kernel.von_neumann_entropy, kernel.effective_rank, kernel.matrix_nuclear_norm):
-        for values in (low, low.at[0].set(0), jnp.zeros((3, 2))):
-            assert jnp.isfinite(function(values)) and jnp.isfinite(jax.grad(function)(values)).all()
-    assert kernel.von_neumann_entropy(low) == pytest.approx(0, abs=1e-6)
-    assert kernel.effective_rank(low) == pytest.approx(1, abs=1e-5)
-    assert kernel.effective_rank(jnp.zeros((3, 2))) == 0
+def test_order_zero_counts_the_rank_and_orders_near_one_are_smooth():
+    low = single(sample(3, 30, 4))
+    for scale in (1e-8, 1.0, 1e8):
+        np.testing.assert_allclose(fixed_order(scale * low @ low.T, 0), np.log(4), rtol=1e-6)
+    matrix = gram(single(X[:24]))
+    values = [float(traced_order(matrix, 1 + step)) for step in (-1e-2, -1e-4, -1e-6, 0.0, 1e-6, 1e-4, 1e-2)]
+    assert all(after <= before + 2e-6 for before, after in itertools.pairwise(values))
+    np.testing.assert_allclose(values[1:-1], values[3], rtol=1e-4)
 
 
-def plain_unbiased_hsic(k, m):
-    n = len(k)
-    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
-    rest = k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * (k @ m).sum() / (n - 2)
-    return (np.trace(k @ m) + rest) / (n * (n - 3))
-
-
-def test_hsic_and_cka():
-    a, b = plain_gram(SMALL), plain_gram(Y[:12])
-    n = len(a)
-    h = np.eye(n) - 1 / n
-    biased = np.trace(a @ h @ b @ h) / (n - 1) ** 2
+@pytest.mark.parametrize("order", [1, 1.7, 2, 3])
+def test_matrix_information_equals_numpy(order):
+    a, b = plain_gram(X), plain_gram(Y)
+    joint = plain_renyi(a * b, order)
+    expected = plain_renyi(a, order) + plain_renyi(b, order) - joint
     with jax.enable_x64(True):
-        assert kernel.hsic(a, b) == pytest.approx(biased, rel=1e-9)
-        assert kernel.hsic(a, b, unbiased=True) == pytest.approx(plain_unbiased_hsic(a, b), rel=1e-8)
-    k, m = single(a, b)
-    assert kernel.hsic(k, m) == pytest.approx(biased, rel=1e-5)
-    assert kernel.hsic(k, m, unbiased=True) == pytest.approx(plain_unbiased_hsic(a, b), rel=1e-4)
-    # A wide kernel is 1 but for digits far behind: centring first keeps them.
-    wide = plain_gram(SMALL, s=30.0).astype(np.float32)
-    exact = np.trace(wide.astype(np.float64) @ h @ wide.astype(np.float64) @ h) / (n - 1) ** 2
-    assert kernel.hsic(*single(wide, wide)) == pytest.approx(exact, rel=1e-3)
-    squares = np.trace(a @ h @ a @ h) * np.trace(b @ h @ b @ h) / (n - 1) ** 4
-    assert kernel.cka(k, m) == pytest.approx(biased / math.sqrt(squares), rel=1e-5)
-    assert kernel.cka(k, 7 * k) == pytest.approx(1, abs=1e-6)
-    constant = jnp.full((n, n), 0.1)
-    assert kernel.cka(k, constant) == 0 and jnp.isfinite(jax.grad(kernel.cka)(constant, k)).all()
+        np.testing.assert_allclose(information(a, b, order), expected, rtol=1e-8)
+    np.testing.assert_allclose(information(*single(a, b), order), expected, atol=5e-5)
+    assert joint >= max(plain_renyi(a, order), plain_renyi(b, order))
 
 
-def test_unbiased_hsic_has_mean_zero_under_independence():
-    def one(key):
-        keys = jax.random.split(key)
-        a, b = (kernel.gram(jax.random.normal(k, (12, 1))) for k in keys)
-        return kernel.hsic(a, b, unbiased=True)
-
-    values = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 400)))
-    assert abs(values.mean()) < 3 * values.std() / 20
-    assert (values < 0).any()
-
-
-def test_divergences_between_samples():
-    a, b, c = plain_gram(X), plain_gram(X2), plain_gram(X, X2)
-    x, y = single(X, X2)
-    assert kernel.mmd(x, y) == pytest.approx(a.mean() + b.mean() - 2 * c.mean(), rel=1e-5)
-    assert kernel.mmd(x, x) == pytest.approx(0, abs=1e-6)
-    assert kernel.cauchy_schwarz_divergence(x, x) == pytest.approx(0, abs=1e-6)
-    wide = [plain_gram(p, q, 300.0) for p, q in ((X, X), (X2, X2), (X, X2))]
-    exact = wide[0].mean() + wide[1].mean() - 2 * wide[2].mean()
-    assert kernel.mmd(x, y, 300.0) == pytest.approx(exact, rel=1e-3)  # 1e-6 of what is subtracted
-    # So far apart that every exp underflows: finite, and the gradient pulls together.
-    for function in (kernel.mmd, kernel.cauchy_schwarz_divergence):
-        gradient = jax.grad(function)(x + 200.0, y)
-        assert jnp.isfinite(gradient).all()
-    assert (jax.grad(kernel.cauchy_schwarz_divergence)(x + 200.0, y).sum(0) > 0).all()
-    assert kernel.mmd(x[:0], y) == 0 and kernel.cauchy_schwarz_divergence(x[:0], y) == 0
-
-
-def plain_dse(x, s, t):
-    g = plain_gram(x, s=s)
-    q = g.sum(1)
-    values = np.abs(np.linalg.eigvalsh(g / np.sqrt(q[:, None] * q[None]))) ** t
-    return plain_entropy(values / values.sum())
-
-
-def test_diffusion_spectral_quantities():
-    (x,) = single(X)
-    labels = np.arange(64) % 3
-    for t in (1, 2.5):
-        whole = plain_dse(X, 1.0, t)
-        assert kernel.diffusion_spectral_entropy(x, 1.0, t) == pytest.approx(whole, rel=1e-4)
-        parts = sum((labels == c).mean() * plain_dse(X[labels == c], 1.0, t) for c in range(3))
-        found = kernel.diffusion_spectral_mutual_information(x, jnp.asarray(labels), 3, 1.0, t)
-        assert found == pytest.approx(whole - parts, abs=2e-4)
-    # A label out of range masks its sample, and a class without samples adds nothing.
-    odd = jnp.asarray(np.where(labels == 2, -1, labels))
-    found = kernel.diffusion_spectral_mutual_information(x, odd, 5, 1.0)
-    kept = labels < 2
-    parts = sum((labels[kept] == c).mean() * plain_dse(X[labels == c], 1.0, 1) for c in range(2))
-    assert found == pytest.approx(plain_dse(X[kept], 1.0, 1) - parts, abs=2e-4)
-
-
-def test_masks_equal_the_shorter_call():
-    where = jnp.arange(12) < 8
-    x, y = single(SMALL, Y[:12])
-    a, b = kernel.gram(x), kernel.gram(y)
-    a8, b8 = a[:8, :8], b[:8, :8]
-    pairs = [
-        (kernel.matrix_renyi_entropy(a, 2, where), kernel.matrix_renyi_entropy(a8, 2)),
-        (kernel.matrix_renyi_entropy(a, 1, where), kernel.matrix_renyi_entropy(a8, 1)),
-        (kernel.matrix_mutual_information(a, b, 2, where), kernel.matrix_mutual_information(a8, b8, 2)),
-        (kernel.von_neumann_entropy(x, where), kernel.von_neumann_entropy(x[:8])),
-        (kernel.effective_rank(x, where), kernel.effective_rank(x[:8])),
-        (kernel.matrix_nuclear_norm(x, "exact", True, where), kernel.matrix_nuclear_norm(x[:8], "exact", True)),
-        (kernel.matrix_nuclear_norm(x.T, "l12", where=jnp.arange(3) < 2), kernel.matrix_nuclear_norm(x.T[:2], "l12")),
-        (kernel.hsic(a, b, where=where), kernel.hsic(a8, b8)),
-        (kernel.hsic(a, b, True, where), kernel.hsic(a8, b8, True)),
-        (kernel.cka(a, b, where), kernel.cka(a8, b8)),
-        (kernel.mmd(x, x + 1, where=where, y_where=where), kernel.mmd(x[:8], x[:8] + 1)),
-        (
-            kernel.cauchy_schwarz_divergence(x, x + 1, where=where, y_where=where),
-            kernel.cauchy_schwarz_divergence(x[:8], x[:8] + 1),
-        ),
-        (kernel.diffusion_spectral_entropy(x, 1.0, 1, where), kernel.diffusion_spectral_entropy(x[:8], 1.0)),
-    ]
-    for masked, short in pairs:
-        assert float(masked) == pytest.approx(float(short), rel=2e-5, abs=2e-6)
-
-
-def test_nothing_left_is_zero_with_zero_gradient():
-    none = jnp.zeros(12, bool)
-    x, y = single(SMALL, Y[:12])
-    a, b = kernel.gram(x), kernel.gram(y)
-    functions = [
-        (lambda m: kernel.matrix_renyi_entropy(m, 1.5, none), a),
-        (lambda m: kernel.matrix_mutual_information(m, b, 2, none), a),
-        (lambda m: kernel.hsic(m, b, where=none), a),
-        (lambda m: kernel.cka(m, b, none), a),
-        (lambda z: kernel.von_neumann_entropy(z, none), x),
-        (lambda z: kernel.effective_rank(z, none), x),
-        (lambda z: kernel.matrix_nuclear_norm(z, where=none), x),
-        (lambda z: kernel.mmd(z, x, where=none), x),
-        (lambda z: kernel.cauchy_schwarz_divergence(z, x, where=none), x),
-        (lambda z: kernel.diffusion_spectral_entropy(z, 1.0, 1, none), x),
-    ]
-    for function, argument in functions:
-        value, gradient = jax.value_and_grad(function)(argument)
-        assert value == 0 and not gradient.any()
-
-
-def test_gradients_against_differences():
-    with jax.enable_x64(True):
-        x, y = jnp.asarray(SMALL[:6]), jnp.asarray(X2[:5])
-        b = kernel.gram(y[:, :1] @ jnp.ones((1, 2)))
-        functions = [
-            lambda z: kernel.matrix_renyi_entropy(kernel.gram(z), 2),
-            lambda z: kernel.matrix_renyi_entropy(kernel.gram(z), 1),
-            lambda z: kernel.matrix_mutual_information(kernel.gram(z)[:5, :5], b, 1.01),
-            kernel.von_neumann_entropy,
-            kernel.effective_rank,
-            kernel.matrix_nuclear_norm,
-            lambda z: kernel.hsic(kernel.gram(z)[:5, :5], b, unbiased=True),
-            lambda z: kernel.cka(kernel.gram(z)[:5, :5], b),
-            lambda z: kernel.mmd(z, y),
-            lambda z: kernel.cauchy_schwarz_divergence(z, y),
-            lambda z: kernel.diffusion_spectral_entropy(z, 1.0, 2),
+def test_spectra_of_features_equal_numpy():
+    def all_of(z):
+        return [
+            kernel.von_neumann_entropy(z),
+            kernel.effective_rank(z),
+            kernel.matrix_nuclear_norm(z),
+            kernel.matrix_nuclear_norm(z, normalize=True),
+            kernel.matrix_nuclear_norm(z, "l12"),
+            kernel.matrix_nuclear_norm(z, "l12", True),
         ]
-        for function in functions:
-            check_grads(function, (x,), order=1, modes=["rev"], rtol=1e-5, atol=1e-6)
+
+    compiled = jax.jit(all_of)
+    for z in (sample(4, 20, 6) + 0.3, sample(5, 6, 20) + 0.3):
+        rows = z / np.linalg.norm(z, axis=1, keepdims=True)
+        values = np.linalg.svd(z, compute_uv=False)
+        columns = [np.sort(np.linalg.norm(part, axis=0))[-6:].sum() for part in (z, plain_normalized(z))]
+        expected = [
+            plain_renyi(rows.T @ rows / len(z), 1),
+            np.exp(scipy.stats.entropy(values)),
+            values.sum(),
+            np.linalg.svd(plain_normalized(z), compute_uv=False).sum(),
+            *columns,
+        ]
+        with jax.enable_x64(True):
+            np.testing.assert_allclose(compiled(z), expected, rtol=1e-8)
+        np.testing.assert_allclose(compiled(single(z)), expected, rtol=1e-5)
+        assert z.shape[0] < z.shape[1] or (expected[4] >= expected[2] and expected[5] >= expected[3])
+    # Neither an entropy nor a rank is moved by a scale whose squares leave the range.
+    for scale in (1e-18, 1e18):
+        np.testing.assert_allclose(compiled(single(z) * scale)[:2], expected[:2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_half_precision_is_accumulated_in_single(dtype):
-    x = jnp.asarray(X, dtype)
-    values = [
-        kernel.matrix_renyi_entropy(kernel.gram(x), 2),
-        kernel.von_neumann_entropy(x),
-        kernel.hsic(kernel.gram(x), kernel.gram(x)),
-        kernel.mmd(x, jnp.asarray(X2, dtype)),
-    ]
-    exact = x.astype(jnp.float32)
-    wanted = [
-        kernel.matrix_renyi_entropy(kernel.gram(x).astype(jnp.float32), 2),
-        kernel.von_neumann_entropy(exact),
-        kernel.hsic(kernel.gram(x).astype(jnp.float32), kernel.gram(x).astype(jnp.float32)),
-        kernel.mmd(exact, jnp.asarray(X2, dtype).astype(jnp.float32)),
-    ]
-    for value, expected in zip(values, wanted, strict=True):
-        assert value.dtype == dtype
-        assert float(value) == pytest.approx(float(expected), rel=2 * float(jnp.finfo(dtype).eps))
+def test_rank_one_features_and_rows_of_zeros():
+    z = single(np.outer(sample(6, 12), sample(7, 5)))
+    for function, value in ((kernel.von_neumann_entropy, 0.0), (kernel.effective_rank, 1.0)):
+        computed, slope = jax.jit(jax.value_and_grad(function))(z)
+        np.testing.assert_allclose(computed, value, atol=2e-6)
+        assert np.isfinite(slope).all()
+    with_zeros = jnp.concatenate([single(X[:10]), jnp.zeros((3, 3))])
+    value, slope = jax.jit(jax.value_and_grad(kernel.von_neumann_entropy))(with_zeros)
+    rows = X[:10] / np.linalg.norm(X[:10], axis=1, keepdims=True)
+    np.testing.assert_allclose(value, plain_renyi(rows.T @ rows, 1), **FLOAT32)
+    assert np.isfinite(slope).all() and not slope[10:].any()
+    for form in ("exact", "l12"):
+        nuclear = jax.jit(partial(kernel.matrix_nuclear_norm, form=form, normalize=True))
+        # Equal samples have no direction once centred, wherever they are and however the mean was rounded.
+        assert float(nuclear(jnp.full((7, 3), 1e4 + 0.1))) == 0
+        off = jnp.concatenate([jnp.full((7, 3), 1e4 + 0.1), jnp.full((7, 3), 1e4 + 1.1)])
+        np.testing.assert_allclose(nuclear(off), np.sqrt(14) if form == "exact" else np.sqrt(14 * 3), rtol=1e-4)
 
 
-def test_bad_input_says_what_was_expected():
-    x = jnp.ones((4, 2))
-    k = jnp.eye(4)
-    wrong = [
-        (lambda: kernel.gram(jnp.ones(4)), "shape"),
-        (lambda: kernel.gram(x, jnp.ones((4, 3))), "dimensions"),
-        (lambda: kernel.gram(x, bandwidth=0.0), "bandwidth"),
-        (lambda: kernel.matrix_renyi_entropy(x, 2), "square"),
-        (lambda: kernel.matrix_renyi_entropy(k, -1), "alpha"),
-        (lambda: kernel.matrix_renyi_entropy(k, math.nan), "alpha"),
-        (lambda: kernel.hsic(k, jnp.eye(3)), "same samples"),
-        (lambda: kernel.von_neumann_entropy(jnp.ones(3)), "shape"),
-        (lambda: kernel.matrix_nuclear_norm(x, "l21"), "form"),  # type: ignore[arg-type]
-        (lambda: kernel.diffusion_spectral_entropy(x, 1.0, 0), "t must"),
-        (lambda: kernel.diffusion_spectral_mutual_information(x, jnp.ones(4), 2, 1.0), "integers"),
-        (lambda: kernel.diffusion_spectral_mutual_information(x, jnp.ones(3, int), 2, 1.0), "one per sample"),
-        (lambda: kernel.diffusion_spectral_mutual_information(x, jnp.ones(4, int), 0, 1.0), "num_classes"),
-    ]
-    for call, words in wrong:
-        with pytest.raises(ValueError, match=words):
-            call()
+def test_hsic_equals_its_definitions():
+    a, b = plain_gram(X[:7]), plain_gram(Y[:7], bandwidth=0.5)
+    n = len(a)
+    tuples = list(itertools.permutations(range(n), 4))
+    unbiased = np.mean([a[i, j] * (b[i, j] + b[q, r] - 2 * b[i, q]) for i, j, q, r in tuples])
+    k, m = a - np.eye(n), b - np.eye(n)
+    song = np.trace(k @ m) + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * (k @ m).sum() / (n - 2)
+    np.testing.assert_allclose(song / (n * (n - 3)), unbiased, rtol=1e-9)
+    biased = plain_hsic(a, b)
+    hsic = jax.jit(kernel.hsic, static_argnames="unbiased")
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(hsic(a, b, unbiased=True), unbiased, rtol=1e-9)
+        np.testing.assert_allclose(hsic(a, b), biased, rtol=1e-9)
+        # A constant on all pairs is no dependence, and takes no digits.
+        np.testing.assert_allclose(hsic(a + 100, b, unbiased=True), unbiased, rtol=1e-9)
+        np.testing.assert_allclose(hsic(a + 100, b), biased, rtol=1e-9)
+    np.testing.assert_allclose(hsic(*single(a, b), unbiased=True), unbiased, **FLOAT32)
+    np.testing.assert_allclose(hsic(*single(a, b)), biased, **FLOAT32)
+
+
+def test_unbiased_hsic_is_zero_on_average_and_may_be_negative():
+    x, y = single(sample(8, 300, 20, 1), sample(9, 300, 20, 1))
+    grams = gram(x), gram(y)
+    hsic = jax.jit(kernel.hsic, static_argnames=("unbiased", "clip"))
+    biased, unbiased = hsic(*grams), hsic(*grams, unbiased=True)
+    assert abs(float(unbiased.mean())) < 3 * float(unbiased.std()) / np.sqrt(300)
+    assert float(biased.mean()) > 10 * abs(float(unbiased.mean())) and float(biased.min()) >= 0
+    assert float(unbiased.min()) < 0
+    clipped = hsic(*grams, unbiased=True, clip=True)
+    np.testing.assert_array_equal(clipped, jnp.maximum(unbiased, 0))
+    for least, form in ((1, False), (3, True)):
+        assert not hsic(*grams, unbiased=form, where=jnp.arange(20) < least).any()
+
+
+def test_alignment_equals_its_definition():
+    a, b = plain_gram(X), plain_gram(Y)
+    expected = plain_hsic(a, b) / np.sqrt(plain_hsic(a, a) * plain_hsic(b, b))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(alignment(a, b), expected, rtol=1e-8)
+    np.testing.assert_allclose(alignment(*single(a, b)), expected, rtol=1e-5)
+    np.testing.assert_allclose(alignment(*single(1e-15 * a, 1e15 * b + 3e14)), expected, rtol=1e-4)
+    # Linear alignment by its other formula, ‖YᵀX‖²_F over the norms of both alone.
+    x, y = X - X.mean(0), WIDE[np.arange(64) % 20] - WIDE[np.arange(64) % 20].mean(0)
+    linear = np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+    np.testing.assert_allclose(alignment(*single(X @ X.T, y @ y.T)), linear, rtol=1e-5)
+    turned = x @ np.linalg.qr(sample(10, 3, 3))[0]
+    np.testing.assert_allclose(alignment(*single(x @ x.T, turned @ turned.T)), 1, rtol=1e-5)
+    value, slope = jax.jit(jax.value_and_grad(kernel.cka))(jnp.full((64, 64), 0.3), single(b))
+    assert float(value) == 0 and np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("x, y", [(X, OTHER), (WIDE, WIDE[:7] + 1)], ids=["direct", "product"])
+def test_discrepancy_and_divergence_equal_numpy(x, y):
+    mmd = jax.jit(kernel.mmd)
+    for bandwidth in (1.0, 4.0):
+        p, q, across = (plain_gram(*pair, bandwidth).mean() for pair in ((x, x), (y, y), (x, y)))
+        for function, expected in ((mmd, p + q - 2 * across), (divergence, -np.log(across**2 / (p * q)))):
+            with jax.enable_x64(True):
+                np.testing.assert_allclose(function(x, y, bandwidth), expected, rtol=1e-9)
+                np.testing.assert_allclose(function(x, x, bandwidth), 0, atol=1e-14)
+            np.testing.assert_allclose(function(*single(x, y), bandwidth), expected, rtol=1e-5, atol=2e-6)
+    # With a wide kernel all is nearly 1 and the difference small: it keeps its digits.
+    exact = plain_gram(x, x, 1e3).mean() + plain_gram(y, y, 1e3).mean() - 2 * plain_gram(x, y, 1e3).mean()
+    np.testing.assert_allclose(mmd(*single(x, y), 1e3), exact, rtol=2e-3)
+
+
+def test_the_divergence_stays_finite_where_every_kernel_underflows():
+    x, y = single(sample(11, 6, 2), sample(12, 5, 2) + 500)
+    value, slope = jax.jit(jax.value_and_grad(kernel.cauchy_schwarz_divergence))(x, y)
+    exponents = [-cdist(a, b, "sqeuclidean") / 2 for a, b in ((x, x), (y, y), (x, y))]
+    logs = [scipy.special.logsumexp(np.float64(e)) - np.log(e.size) for e in exponents]
+    np.testing.assert_allclose(value, logs[0] + logs[1] - 2 * logs[2], rtol=1e-5)
+    # The gradient draws the two sets together.
+    assert np.isfinite(slope).all() and float(jnp.sum(slope)) < -100
+    assert float(kernel.mmd(x, y)) > 0
+
+
+@pytest.mark.parametrize("t", [1, 2.5])
+def test_diffusion_entropy_equals_numpy(t):
+    labels = np.arange(64) % 3
+    whole = plain_diffusion(X, 1.5, t)
+    parts = sum(np.mean(labels == c) * plain_diffusion(X[labels == c], 1.5, t) for c in range(3))
+    entropy = jax.jit(kernel.diffusion_spectral_entropy)
+    shared = jax.jit(kernel.diffusion_spectral_mutual_information, static_argnums=2)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(entropy(X, 1.5, t), whole, rtol=1e-8)
+        np.testing.assert_allclose(shared(X, labels, 3, 1.5, t), whole - parts, rtol=1e-8)
+    np.testing.assert_allclose(entropy(single(X), 1.5, t), whole, atol=2e-4)
+    np.testing.assert_allclose(shared(single(X), labels, 3, 1.5, t), whole - parts, atol=4e-4)
+    # Labels out of range are masked, and a class without samples weighs nothing.
+    kept = single(X)[:40]
+    some = np.where(np.arange(64) < 40, labels, -1)
+    np.testing.assert_allclose(shared(single(X), some, 5, 1.5, t), shared(kept, labels[:40], 3, 1.5, t), atol=1e-4)
+    stacked = jnp.stack([single(X), 2 * single(X)])
+    both = shared(stacked, labels, 3, jnp.array([1.5, 3.0]), t)
+    np.testing.assert_allclose(both, jnp.full(2, both[0]), atol=1e-4)
+
+
+LABELS = jnp.array([0, 1, 2, 1, 0, 0, 1, 2, 1, 1, 0])
+
+
+def of_grams(function):
+    return lambda x, y, where=None: function(
+        kernel.gram(x, where=where), kernel.gram(y, bandwidth=0.5, where=where), where
+    )
+
+
+FUNCTIONS = {
+    "renyi_1": lambda x, y, where=None: kernel.matrix_renyi_entropy(kernel.gram(x), 1, where),
+    "renyi_2": lambda x, y, where=None: kernel.matrix_renyi_entropy(kernel.gram(x), 2, where),
+    "renyi_5": lambda x, y, where=None: kernel.matrix_renyi_entropy(kernel.gram(x), 5, where),
+    "information": of_grams(lambda a, b, where: kernel.matrix_mutual_information(a, b, 1.5, where)),
+    "von_neumann": lambda x, y, where=None: kernel.von_neumann_entropy(x, where),
+    "effective_rank": lambda x, y, where=None: kernel.effective_rank(x, where),
+    "nuclear": lambda x, y, where=None: kernel.matrix_nuclear_norm(x, where=where),
+    "nuclear_l12": lambda x, y, where=None: kernel.matrix_nuclear_norm(x, "l12", True, where),
+    "hsic": of_grams(lambda a, b, where: kernel.hsic(a, b, where=where)),
+    "hsic_unbiased": of_grams(lambda a, b, where: kernel.hsic(a, b, True, where)),
+    "cka": of_grams(kernel.cka),
+    "mmd": lambda x, y, where=None: kernel.mmd(x[..., :1], y, 1.0, where, where),
+    "cauchy_schwarz": lambda x, y, where=None: kernel.cauchy_schwarz_divergence(x[..., :1], y, 1.0, where, where),
+    "diffusion": lambda x, y, where=None: kernel.diffusion_spectral_entropy(x, 1.0, 2, where),
+    "diffusion_information": lambda x, y, where=None: kernel.diffusion_spectral_mutual_information(
+        x, LABELS[: x.shape[-2]], 3, 1.0, where=where
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_masks_axes_duplicates_and_gradients(name):
+    function = FUNCTIONS[name]
+
+    @jax.jit
+    def compiled(x, y, where):
+        """Values, and the slopes of their sum."""
+        value, pull = jax.vjp(lambda x, y: function(x, y, where), x, y)
+        return value, pull(jnp.ones_like(value))
+
+    x, y = single(sample(13, 2, 11, 3), sample(14, 2, 11, 1))
+    everything = jnp.ones(11, bool)
+    value, _ = compiled(x, y, everything)
+    assert value.shape == (2,)
+    if name != "diffusion_information":
+        order = jnp.asarray(np.random.default_rng(0).permutation(11))
+        np.testing.assert_allclose(compiled(x[:, order], y[:, order], everything)[0], value, rtol=1e-5, atol=1e-5)
+
+    mask = jnp.arange(11) < 8
+    spoilt = jnp.where(mask[:, None], x, jnp.nan), jnp.where(mask[:, None], y, jnp.inf)
+    # A Gram matrix that was made without the mask may hold NaN; what is masked of it does not count.
+    kept = jax.jit(jax.vmap(lambda x, y: function(x, y)))(x[:, :8], y[:, :8])
+    value, part = compiled(*spoilt, mask)
+    np.testing.assert_allclose(value, kept, rtol=1e-5, atol=1e-5)
+    if name.startswith("renyi"):
+        part = compiled(x, y, mask)[1]
+    assert all(np.isfinite(slope).all() and not slope[:, 8:].any() for slope in part)
+    none, zeros = compiled(x, y, jnp.zeros(11, bool))
+    assert not none.any() and not any(zero.any() for zero in zeros)
+
+    # Samples three times over, and all the same.
+    for repeated in (x[:, jnp.arange(11) % 4], jnp.broadcast_to(x[:, :1], x.shape)):
+        number, part = compiled(repeated, y[:, jnp.arange(11) % 4], everything)
+        assert np.isfinite(number).all() and all(np.isfinite(slope).all() for slope in part)
+
+    rounded = x.astype(jnp.bfloat16), y.astype(jnp.bfloat16)
+    assert jax.eval_shape(compiled, *rounded, everything)[0].dtype == jnp.bfloat16
+    if name in ("mmd", "diffusion"):
+        exact = compiled(*(part.astype(jnp.float32) for part in rounded), everything)[0]
+        low = compiled(*rounded, everything)[0].astype(jnp.float32)
+        np.testing.assert_allclose(low, exact, rtol=8e-3, atol=1e-3)
+    assert jax.eval_shape(compiled, x[:0], y[:0], everything)[0].shape == (0,)
+    nothing, _ = compiled(x[:, :0], y[:, :0], everything[:0])
+    assert nothing.shape == (2,) and not nothing.any()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_gradients_equal_differences(name):
+    with jax.enable_x64(True):
+        compiled = jax.jit(jax.value_and_grad(FUNCTIONS[name], argnums=(0, 1)))
+        points = sample(15, 6, 3), sample(16, 6, 1)
+        directions = sample(17, 6, 3), sample(18, 6, 1)
+        step = 1e-5
+        ends = [compiled(*(p + s * v for p, v in zip(points, directions, strict=True)))[0] for s in (step, -step)]
+        slope = sum(np.sum(g * v) for g, v in zip(compiled(*points)[1], directions, strict=True))
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=SEEDS, spread=st.floats(0.05, 10.0), order=st.sampled_from([0.5, 1.0, 2.0, 3.0]))
+def test_inequalities_of_matrix_entropies(seed, spread, order):
+    x, y = single(spread * sample(seed, 9, 2), spread * sample(seed + 1, 9, 2))
+    a, b = gram(x), gram(y)
+    entropies = [float(traced_order(matrix, order)) for matrix in (a, b, a * b)]
+    assert all(-2e-6 <= value <= np.log(9) + 2e-6 for value in entropies)
+    assert entropies[2] >= max(entropies[:2]) - 1e-5
+    assert entropies[0] + entropies[1] - entropies[2] >= -1e-5
+    more = float(traced_order(a, order + 0.5))
+    assert more <= entropies[0] + 1e-5
+    assert -1e-6 <= float(alignment(a, b)) <= 1 + 1e-5
+    assert float(divergence(x, y)) >= -1e-5
+
+
+def test_clipping_removes_only_what_is_below_zero():
+    x, labels = single(np.repeat(np.eye(2), 2, axis=0)), jnp.array([0, 1, 0, 1])
+    shared = jax.jit(kernel.diffusion_spectral_mutual_information, static_argnames=("num_classes", "clip"))
+    # Independent of the labels: what is left is rounding, of either sign.
+    assert abs(float(shared(x, labels, 2, 1.0))) < 1e-6
+    assert float(shared(x, labels, 2, 1.0, clip=True)) >= 0
+    apart = shared(100 * single(sample(17, 8, 2)), jnp.arange(8), 8, 1.0, clip=True)
+    np.testing.assert_allclose(apart, np.log(8), rtol=1e-5)
+    value = jax.jit(partial(kernel.matrix_mutual_information, alpha=0.5, clip=True))(jnp.eye(3), jnp.ones((3, 3)))
+    assert 0 <= float(value) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: kernel.gram(x[0]), r"x must have the shape \(…, n, d\)"),
+        (lambda x: kernel.gram(x, x[:, :1]), "same number of dimensions"),
+        (lambda x: kernel.gram(x, bandwidth=0.0), "bandwidth must be above 0"),
+        (lambda x: kernel.mmd(x, x, bandwidth=-1), "bandwidth must be above 0"),
+        (lambda x: kernel.matrix_renyi_entropy(x, 2), "square matrices"),
+        (lambda x: kernel.matrix_renyi_entropy(x @ x.T, -1), "alpha must be at least 0"),
+        (lambda x: kernel.matrix_renyi_entropy(x @ x.T, float("nan")), "alpha must be at least 0"),
+        (lambda x: kernel.hsic(x @ x.T, x.T @ x), "same samples"),
+        (lambda x: kernel.von_neumann_entropy(x[0]), "features must have the shape"),
+        (lambda x: kernel.matrix_nuclear_norm(x, "fast"), "form must be"),
+        (lambda x: kernel.diffusion_spectral_entropy(x, 1.0, 0), "t must be above 0"),
+        (lambda x: kernel.diffusion_spectral_mutual_information(x, jnp.zeros(10, int), 0, 1.0), "num_classes"),
+        (lambda x: kernel.diffusion_spectral_mutual_information(x, jnp.zeros(10), 2, 1.0), "labels must be integers"),
+        (lambda x: kernel.diffusion_spectral_mutual_information(x, jnp.zeros(9, int), 2, 1.0), "one per sample"),
+    ],
+)
+def test_bad_input_is_an_error_when_tracing(call, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(call, jax.ShapeDtypeStruct((10, 2), jnp.float32))
+
+
+def test_order_two_at_scales_whose_squares_leave_float32():
+    for scale in (1e-30, 1e30):
+        found = kernel.matrix_renyi_entropy(jnp.stack([scale * jnp.eye(8), jnp.ones((8, 8))]), 2)
+        np.testing.assert_allclose(found, [np.log(8), 0], atol=2e-6)

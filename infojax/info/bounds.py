@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from infojax.info._numerics import Reduction, keep, masked_mean, promote, reduce
 from infojax.info.gaussian import diagonal_kl_divergence
 
-# Stands for −inf where a running sum of exponentials could not stand it: far below all scores, its double is finite.
+# The log of a sum of nothing: far below all scores, and unlike −inf with finite differences.
 FLOOR = -1e30
 
 
@@ -32,15 +32,15 @@ def _on_diagonal(matrix: jax.Array) -> jax.Array:
     return jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=bool), matrix.shape)
 
 
-def _whole(positives: jax.Array, negatives: jax.Array) -> jax.Array:
-    """All pairs that count, positives among them."""
-    return negatives | (positives[..., None] & _on_diagonal(negatives))
-
-
 def _positives_and_negatives(matrix: jax.Array, where: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Which rows have their positive (…, B), and which pairs are negatives (…, B, B)."""
     pairs = jnp.ones(matrix.shape, bool) if where is None else jnp.broadcast_to(where, matrix.shape)
     return _diagonal(pairs), pairs & ~_on_diagonal(matrix)
+
+
+def _with_positives(positives: jax.Array, negatives: jax.Array) -> jax.Array:
+    """The pairs that count where the positive is one of its row or column."""
+    return negatives | (positives[..., None] & _on_diagonal(negatives))
 
 
 def _prepared(
@@ -50,7 +50,7 @@ def _prepared(
     (values,), dtype = promote(scores)
     _check_square(name, values)
     positives, negatives = _positives_and_negatives(values, where)
-    return jnp.where(_whole(positives, negatives), values, 0), positives, negatives, dtype
+    return jnp.where(_with_positives(positives, negatives), values, 0), positives, negatives, dtype
 
 
 def _count(mask: jax.Array, dtype: jnp.dtype, axis: int | tuple[int, ...] = -1) -> jax.Array:
@@ -73,9 +73,13 @@ def _log_mean_exp(values: jax.Array, where: jax.Array, axis: int | tuple[int, ..
 
 
 def _row_mean_exp(values: jax.Array, where: jax.Array) -> jax.Array:
-    """The mean of e^value of each row; divided before it is summed, so that the sum overflows no sooner than it."""
-    count = _count(where, values.dtype)[..., None]
-    return jnp.sum(jnp.where(where, jnp.exp(jnp.where(where, values, 0)) / count, 0), axis=-1)
+    """The mean of e^value of each row."""
+    return masked_mean(jnp.exp(jnp.where(where, values, 0)), where)
+
+
+def _less(positive: jax.Array, other: jax.Array) -> jax.Array:
+    """positive − other; −inf where the positive is, also beside another −inf."""
+    return jnp.where(positive > -jnp.inf, positive - other, -jnp.inf)
 
 
 def donsker_varadhan(
@@ -98,7 +102,7 @@ def donsker_varadhan(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, or unknown reduction.
+        ValueError: scores that are not square, unknown reduction, or clip without the mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,13 +112,17 @@ def donsker_varadhan(
     Source: Donsker and Varadhan (1983); Belghazi et al. (2018), "Mutual information neural estimation", eq. 5.
     """
     values, positives, negatives, dtype = _prepared(scores, where)
-    local = _diagonal(values) - _log_mean_exp(values, negatives, (-2, -1))[..., None]
+    # An offset of all scores goes before it can take digits from their differences.
+    values = values - _highest(values, _with_positives(positives, negatives), (-2, -1))
+    local = _less(_diagonal(values), _log_mean_exp(values, negatives, (-2, -1))[..., None])
     some = jnp.any(negatives, axis=(-2, -1))[..., None]
     return _clipped(reduce(local, positives & some, reduction, dtype), clip, reduction)
 
 
 def _clipped(value: jax.Array, clip: bool, reduction: Reduction) -> jax.Array:
-    return jnp.maximum(value, 0) if clip and reduction == "mean" else value
+    if clip and reduction == "none":
+        raise ValueError("clip=True is for the mean; values per sample may be negative: use reduction='mean'")
+    return jnp.maximum(value, 0) if clip else value
 
 
 def _baseline(log_baseline: ArrayLike, scores: jax.Array) -> jax.Array:
@@ -154,7 +162,8 @@ def tuba(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, a baseline of another shape, or unknown reduction.
+        ValueError: scores that are not square, a baseline of another shape, unknown reduction, or clip without the
+            mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -164,9 +173,10 @@ def tuba(
     Source: Poole et al. (2019), "On variational bounds of mutual information", eq. 8.
     """
     values, positives, negatives, dtype = _prepared(scores, where)
-    values = values - _baseline(log_baseline, values)
-    local = 1 + _diagonal(values) - _row_mean_exp(values, negatives)
     exists = positives & jnp.any(negatives, axis=-1)
+    values = values - _baseline(log_baseline, values)
+    # Rows that do not count leave before the exponential: should it overflow, a zero cotangent would make it NaN.
+    local = 1 + _diagonal(values) - _row_mean_exp(values, negatives & exists[..., None])
     return _clipped(reduce(local, exists, reduction, dtype), clip, reduction)
 
 
@@ -189,7 +199,7 @@ def nwj(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, or unknown reduction.
+        ValueError: scores that are not square, unknown reduction, or clip without the mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -221,7 +231,7 @@ def infonce(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, or unknown reduction.
+        ValueError: scores that are not square, unknown reduction, or clip without the mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -231,9 +241,9 @@ def infonce(
     Source: van den Oord, Li and Vinyals (2018), eq. 4; Poole et al. (2019), eq. 10.
     """
     values, positives, negatives, dtype = _prepared(scores, where)
-    whole = _whole(positives, negatives)
+    whole = _with_positives(positives, negatives)
     centred = values - _highest(values, whole, -1)
-    local = _diagonal(centred) - _log_mean_exp(centred, whole)
+    local = _less(_diagonal(centred), _log_mean_exp(centred, whole))
     return _clipped(reduce(local, positives, reduction, dtype), clip, reduction)
 
 
@@ -308,7 +318,8 @@ def smile(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, unknown reduction, or a tau, known when tracing, that is not above 0.
+        ValueError: scores that are not square, unknown reduction, clip without the mean, or a tau, known when
+            tracing, that is not above 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -322,13 +333,15 @@ def smile(
     values, positives, negatives, dtype = _prepared(scores, where)
     limit = jnp.asarray(tau, values.dtype)
     partition = _log_mean_exp(jnp.clip(values, -limit, limit), negatives, (-2, -1))[..., None]
-    value = jax.lax.stop_gradient(_diagonal(values) - partition)
+    some = jnp.any(negatives, axis=(-2, -1))[..., None]
+    value = reduce(_less(_diagonal(values), partition), positives & some, reduction, values.dtype)
     objective = _jensen_shannon_rows(values, negatives)
-    # A zero whose gradient is the objective's: the value is left exact. An infinite objective has none to give.
-    finite = jnp.isfinite(objective)
-    local = value + jnp.where(finite, objective - jax.lax.stop_gradient(objective), 0)
-    exists = positives & jnp.any(negatives, axis=-1)
-    return _clipped(reduce(local, exists, reduction, dtype), clip, reduction)
+    # An infinite row of the objective has no gradient to give, and would make the zero below NaN.
+    objective = jnp.where(jnp.isfinite(objective), objective, 0)
+    trained = reduce(objective, positives & jnp.any(negatives, axis=-1), reduction, values.dtype)
+    # The value of one and the gradient of the other: adding a zero leaves the value exact.
+    value = jax.lax.stop_gradient(value) + (trained - jax.lax.stop_gradient(trained))
+    return _clipped(value.astype(dtype), clip, reduction)
 
 
 def _log_share(alpha: jax.Array) -> jax.Array:
@@ -338,19 +351,24 @@ def _log_share(alpha: jax.Array) -> jax.Array:
 def _log_mean_exp_without_each(values: jax.Array, where: jax.Array) -> jax.Array:
     """[i, j] = log of the mean over k ≠ j of e^f_ik.
 
-    As the sum of what comes before j and what comes after it: nothing is subtracted, so nothing cancels where one
-    score stands above all others.
+    The sum less one of its terms keeps its digits unless that term is the largest, for what is left is then at least
+    as large as what was taken; without the largest the rest is summed by itself.
     """
-    top = _highest(values, where, -1)
+    if not values.shape[-1]:
+        return values
     kept = where & (values > -jnp.inf)
-    shifted = jnp.maximum(jnp.where(kept, jnp.where(kept, values, 0) - top, FLOOR), FLOOR)
-    edge = jnp.full((*shifted.shape[:-1], 1), FLOOR, shifted.dtype)
-    axis = shifted.ndim - 1
-    before = jax.lax.cumlogsumexp(jnp.concatenate([edge, shifted], axis=-1), axis=axis)[..., :-1]
-    after = jax.lax.cumlogsumexp(jnp.concatenate([shifted, edge], axis=-1), axis=axis, reverse=True)[..., 1:]
-    total = jnp.logaddexp(before, after)
-    others = jnp.sum(where, axis=-1, keepdims=True, dtype=jnp.int32) - where.astype(jnp.int32)
-    return total + top - jnp.log(jnp.maximum(others, 1).astype(values.dtype))
+    first = jnp.argmax(jnp.where(kept, values, -jnp.inf), axis=-1, keepdims=True)
+    leader = jax.lax.broadcasted_iota(first.dtype, values.shape, values.ndim - 1) == first
+    top = _highest(values, kept, -1)
+    weight = jnp.where(kept, jnp.exp(jnp.where(kept, values - top, 0)), 0)
+    rest = jnp.sum(weight, axis=-1, keepdims=True) - weight
+    usual = jnp.where(rest > 0, jnp.log(jnp.where(rest > 0, rest, 1)) + top, FLOOR)
+    followers = kept & ~leader
+    count = _count(followers, values.dtype)
+    second = jnp.where(jnp.any(followers, axis=-1), _log_mean_exp(values, followers) + jnp.log(count), FLOOR)
+    total = jnp.where(leader, second[..., None], usual)
+    others = jnp.sum(where, axis=-1, keepdims=True) - where.astype(int)
+    return total - jnp.log(jnp.maximum(others, 1).astype(values.dtype))
 
 
 def interpolated(
@@ -382,8 +400,8 @@ def interpolated(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: scores that are not square, a baseline of another shape, unknown reduction, or an alpha, known
-            when tracing, outside of [0, 1].
+        ValueError: scores that are not square, a baseline of another shape, unknown reduction, clip without the
+            mean, or an alpha, known when tracing, outside of [0, 1].
 
     Example:
         >>> import jax.numpy as jnp
@@ -396,13 +414,16 @@ def interpolated(
         raise ValueError(f"alpha must be between 0 (tuba) and 1 (multi-sample), got {alpha!r}")
     values, positives, negatives, dtype = _prepared(scores, where)
     share = jnp.asarray(alpha, values.dtype)
-    whole = _whole(positives, negatives)
+    whole = _with_positives(positives, negatives)
+    # Scores and baseline enter as differences only; what a row shares would take their digits.
+    top = _highest(values, whole, -1)
+    single = jnp.broadcast_to(_log_share(1 - share) + (_baseline(log_baseline, values) - top), values.shape)
+    values = values - top
     multi_sample = _log_share(share) + _log_mean_exp_without_each(values, whole)
-    single = jnp.broadcast_to(_log_share(1 - share) + _baseline(log_baseline, values), values.shape)
     mixed = jnp.logaddexp(multi_sample, single)
-    joint = masked_mean(_diagonal(values)[..., None] - mixed, negatives)
-    local = 1 + joint - _row_mean_exp(values - _diagonal(mixed)[..., None], negatives)
     exists = positives & jnp.any(negatives, axis=-1)
+    joint = masked_mean(_less(_diagonal(values)[..., None], mixed), negatives)
+    local = 1 + joint - _row_mean_exp(values - _diagonal(mixed)[..., None], negatives & exists[..., None])
     return _clipped(reduce(local, exists, reduction, dtype), clip, reduction)
 
 
@@ -426,7 +447,7 @@ def club(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: log_q that is not square, or unknown reduction.
+        ValueError: log_q that is not square, unknown reduction, or clip without the mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -437,8 +458,8 @@ def club(
     """
     values, positives, negatives, dtype = _prepared(log_q, where, "log_q")
     # Differences first: large log-densities of many dimensions would cancel after their sum. The positive's is 0.
-    difference = jnp.where(negatives, _diagonal(values)[..., None] - values, 0)
-    whole = _whole(positives, negatives)
+    difference = jnp.where(negatives, _less(_diagonal(values)[..., None], values), 0)
+    whole = _with_positives(positives, negatives)
     return _clipped(reduce(masked_mean(difference, whole), positives, reduction, dtype), clip, reduction)
 
 
@@ -461,7 +482,7 @@ def leave_one_out(
         (…) or (…, B) in nats.
 
     Raises:
-        ValueError: log_q that is not square, or unknown reduction.
+        ValueError: log_q that is not square, unknown reduction, or clip without the mean.
 
     Example:
         >>> import jax.numpy as jnp
@@ -471,7 +492,9 @@ def leave_one_out(
     Source: Poole et al. (2019), "On variational bounds of mutual information", eq. 3 (leave-one-out).
     """
     values, positives, negatives, dtype = _prepared(log_q, where, "log_q")
-    local = _diagonal(values) - _log_mean_exp(values, negatives, -2)
+    # Log-densities of many dimensions are large and alike: what a column shares goes first.
+    values = values - _highest(values, _with_positives(positives, negatives), -2)
+    local = _less(_diagonal(values), _log_mean_exp(values, negatives, -2))
     exists = positives & jnp.any(negatives, axis=-2)
     return _clipped(reduce(local, exists, reduction, dtype), clip, reduction)
 

@@ -68,18 +68,21 @@ def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 
-def _squared_distances(x: jax.Array, y: jax.Array, x_where: jax.Array, same: bool) -> jax.Array:
-    """(…, n, m) of (…, n, d) and (…, m, d)."""
+def _squared_distances(x: jax.Array, y: jax.Array, scale: jax.Array, x_where: jax.Array, same: bool) -> jax.Array:
+    """(…, n, m) of (…, n, d) and (…, m, d), in units of the scale.
+
+    The scale divides differences: dividing the samples would round away what is small beside a common offset.
+    """
     if x.shape[-1] <= DIRECT_DIMENSIONS:
         total = jnp.zeros((*x.shape[:-1], y.shape[-2]), x.dtype)
         for i in range(x.shape[-1]):
-            total = total + (x[..., :, None, i] - y[..., None, :, i]) ** 2
+            total = total + ((x[..., :, None, i] - y[..., None, :, i]) / scale) ** 2
         return total
     centre = masked_mean(x, x_where[..., None], axis=-2, keepdims=True)
-    x, y = x - centre, y - centre
+    x, y = (x - centre) / scale, (y - centre) / scale
     norms = jnp.sum(x * x, axis=-1)[..., :, None] + jnp.sum(y * y, axis=-1)[..., None, :]
     square = jnp.maximum(norms - 2 * _matmul(x, _transposed(y)), 0)
-    return jnp.where(jnp.broadcast_to(jnp.eye(x.shape[-2], dtype=bool), square.shape), 0, square) if same else square
+    return jnp.where(jnp.eye(x.shape[-2], dtype=bool), 0, square) if same else square
 
 
 def _exponents(
@@ -106,7 +109,7 @@ def _exponents(
     if scale.ndim:
         scale = jnp.broadcast_to(scale, x.shape[:-2])[..., None, None]
     pairs = _pairs(kept, y_kept)
-    return jnp.where(pairs, -0.5 * _squared_distances(x / scale, y / scale, kept, same), 0), pairs
+    return jnp.where(pairs, -0.5 * _squared_distances(x, y, scale, kept, same), 0), pairs
 
 
 def gram(
@@ -403,8 +406,22 @@ def _column_norms(values: jax.Array, count: jax.Array) -> jax.Array:
     square = jnp.sum(values * values, axis=-2)
     norms = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
     largest = jax.lax.top_k(norms, min(values.shape[-2:]))[0]
-    place = jax.lax.broadcasted_iota(jnp.int32, largest.shape, largest.ndim - 1)
+    place = jax.lax.broadcasted_iota(count.dtype, largest.shape, largest.ndim - 1)
     return jnp.sum(jnp.where(place < count, largest, 0), axis=-1)
+
+
+def _centred_rows(values: jax.Array, kept: jax.Array) -> jax.Array:
+    """Rows less their mean, exactly zero where all that is left of one is rounding: scaled up, it would be a row."""
+    rows = kept[..., None]
+    lowest = jnp.min(jnp.where(rows, values, jnp.inf), axis=-2, keepdims=True)
+    highest = jnp.max(jnp.where(rows, values, -jnp.inf), axis=-2, keepdims=True)
+    # A common offset drops out of the mean; taking the middle off first leaves equal samples exactly 0.
+    middle = jax.lax.stop_gradient(jnp.where(lowest <= highest, lowest / 2 + highest / 2, 0))
+    values = keep(values - middle, rows)
+    centred = keep(values - masked_mean(values, rows, axis=-2, keepdims=True), rows)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(values), axis=(-2, -1), keepdims=True))
+    alive = jnp.max(jnp.abs(centred), axis=-1, keepdims=True) > 8 * jnp.finfo(values.dtype).eps * largest
+    return jnp.where(alive, centred, 0)
 
 
 def matrix_nuclear_norm(
@@ -443,11 +460,10 @@ def matrix_nuclear_norm(
     if form not in ("exact", "l12"):
         raise ValueError(f"form must be 'exact' or 'l12', got {form!r}")
     values, kept, dtype = _features(features, where)
-    if normalize:
-        centred = values - masked_mean(values, kept[..., None], axis=-2, keepdims=True)
-        values = _unit_rows(jnp.where(kept[..., None], centred, 0))
     if 0 in values.shape[-2:]:
         return jnp.zeros(values.shape[:-2], dtype)
+    if normalize:
+        values = _unit_rows(_centred_rows(values, kept))
     if form == "l12":
         return _column_norms(values, jnp.sum(kept, axis=-1, keepdims=True)).astype(dtype)
     return jnp.sum(jnp.linalg.svd(values, compute_uv=False), axis=-1).astype(dtype)
@@ -463,8 +479,7 @@ def _centred(matrix: jax.Array, kept: jax.Array) -> jax.Array:
 
 def _u_centred(matrix: jax.Array, kept: jax.Array, count: jax.Array) -> jax.Array:
     """Centred so that each row sums to 0 without its diagonal, which is 0: its products are unbiased."""
-    pairs = _pairs(kept, kept)
-    pairs = pairs & ~jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=bool), pairs.shape)
+    pairs = _pairs(kept, kept) & ~jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=bool), matrix.shape)
     # A constant on all pairs drops out; taking the mean off first spares the digits of what is left.
     matrix = keep(matrix - masked_mean(matrix, pairs, axis=(-2, -1), keepdims=True), pairs)
     rows, columns = jnp.sum(matrix, axis=-1, keepdims=True), jnp.sum(matrix, axis=-2, keepdims=True)
@@ -623,13 +638,12 @@ def mmd(
 
 def _log_mean_exp(exponent: jax.Array, pairs: jax.Array) -> jax.Array:
     """log of the mean over pairs of e^exponent; 0 where there are none."""
-    some = jnp.any(pairs, axis=(-2, -1), keepdims=True)
     count = jnp.maximum(jnp.sum(pairs, axis=(-2, -1)).astype(exponent.dtype), 1)
-    exponent = jnp.where(pairs, exponent, jnp.where(some, -jnp.inf, 0))
+    exponent = jnp.where(pairs, exponent, -jnp.inf)
     top = jax.lax.stop_gradient(jnp.max(exponent, axis=(-2, -1), keepdims=True, initial=-jnp.inf))
     top = jnp.where(jnp.isfinite(top), top, 0)
     total = jnp.sum(jnp.exp(exponent - top), axis=(-2, -1))
-    return jnp.where(some, top, 0)[..., 0, 0] + safe_log(total) - jnp.where(some[..., 0, 0], jnp.log(count), 0)
+    return top[..., 0, 0] + safe_log(total) - jnp.log(count)
 
 
 def cauchy_schwarz_divergence(

@@ -149,6 +149,11 @@ def test_gaussian_intervals_cover_the_truth_and_normal_samples_pass():
     assert 0.9 <= inside.mean() <= 0.99
     assert found.value.mean() == pytest.approx(float(truth), abs=3 * float(found.value.std()) / math.sqrt(300))
     assert found.trusted.mean() >= 0.95
+    entropies = jax.jit(jax.vmap(lambda key: gaussian.make().entropy(key, jax.random.normal(key, (500, 2)))))
+    found = entropies(jax.random.split(jax.random.key(7), 300))
+    truth = math.log(2 * math.pi * math.e)
+    inside = (found.interval[:, 0] <= truth) & (truth <= found.interval[:, 1])
+    assert 0.9 <= inside.mean() <= 0.99 and found.trusted.mean() >= 0.95
 
 
 def test_subsampled_intervals_cover_what_repetition_shows():

@@ -43,7 +43,7 @@ def block_information(cov, x, y, z=()):
     return joint(x, z) + joint(y, z) - joint(z) - joint(x, y, z)
 
 
-def both_precisions(function, value, *arrays):
+def assert_in_both_precisions(function, value, *arrays):
     """Against a float64 value, in float32 and in float64."""
     function = jax.jit(function)
     single = function(*(jnp.asarray(array, jnp.float32) for array in arrays))
@@ -57,28 +57,30 @@ def both_precisions(function, value, *arrays):
 
 def test_reference_values():
     cov = covariance(4)
-    both_precisions(lambda c: gaussian.mutual_information(c, 2), expected("gauss.mi.rng4"), cov)
+    assert_in_both_precisions(lambda c: gaussian.mutual_information(c, 2), expected("gauss.mi.rng4"), cov)
     several = expected("gauss.oinfo.rng4")
-    both_precisions(gaussian.total_correlation, several["tc"], cov)
-    both_precisions(gaussian.o_information, several["o_information"], cov)
-    both_precisions(lambda c: gaussian.total_correlation(c) - gaussian.o_information(c), several["dtc"], cov)
+    assert_in_both_precisions(gaussian.total_correlation, several["tc"], cov)
+    assert_in_both_precisions(gaussian.o_information, several["o_information"], cov)
+    assert_in_both_precisions(lambda c: gaussian.total_correlation(c) - gaussian.o_information(c), several["dtc"], cov)
 
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_entropies_and_divergences_equal_scipys(size):
     p, q = covariance(1, size), covariance(2, size)
     mean_p, mean_q = np.random.default_rng(3).standard_normal((2, size))
-    both_precisions(gaussian.entropy, scipy.stats.multivariate_normal(mean_p, p).entropy(), p)
-    both_precisions(gaussian.diagonal_entropy, sum(scipy.stats.norm(0, s).entropy() for s in np.diag(p)), np.diag(p))
+    assert_in_both_precisions(gaussian.entropy, scipy.stats.multivariate_normal(mean_p, p).entropy(), p)
+    assert_in_both_precisions(
+        gaussian.diagonal_entropy, sum(scipy.stats.norm(0, s).entropy() for s in np.diag(p)), np.diag(p)
+    )
     shift = mean_p - mean_q
     inverse = np.linalg.inv(q)
     log_ratio = np.linalg.slogdet(q)[1] - np.linalg.slogdet(p)[1]
     kl = 0.5 * (np.trace(inverse @ p) - size + shift @ inverse @ shift + log_ratio)
-    both_precisions(gaussian.kl_divergence, kl, mean_p, p, mean_q, q)
+    assert_in_both_precisions(gaussian.kl_divergence, kl, mean_p, p, mean_q, q)
     with jax.enable_x64(True):
         diagonal = gaussian.kl_divergence(mean_p, np.diag(np.diag(p)), mean_q, np.diag(np.diag(q)))
     scales = np.sqrt(np.diag(p)), np.sqrt(np.diag(q))
-    both_precisions(gaussian.diagonal_kl_divergence, diagonal, mean_p, scales[0], mean_q, scales[1])
+    assert_in_both_precisions(gaussian.diagonal_kl_divergence, diagonal, mean_p, scales[0], mean_q, scales[1])
 
 
 @pytest.mark.parametrize("gap", [1e-4, 1e-2, 0.2, 0.3, 3.0])
@@ -111,8 +113,10 @@ def test_blocks_against_log_determinants(dim_x, dim_y):
     cov = covariance(dim_x + 10 * dim_y)
     x, y, z = range(dim_x), range(dim_x, dim_x + dim_y), range(dim_x + dim_y, 6)
     value = block_information(cov, x, y, z)
-    both_precisions(lambda c: gaussian.conditional_mutual_information(c, dim_x, dim_y), value, cov)
-    both_precisions(lambda c: gaussian.mutual_information(c, dim_x), block_information(cov, x, range(dim_x, 6)), cov)
+    assert_in_both_precisions(lambda c: gaussian.conditional_mutual_information(c, dim_x, dim_y), value, cov)
+    assert_in_both_precisions(
+        lambda c: gaussian.mutual_information(c, dim_x), block_information(cov, x, range(dim_x, 6)), cov
+    )
 
 
 PAIR = [
@@ -218,7 +222,7 @@ def test_information_gain_is_the_loss_of_entropy(rows):
     features, prior, noise = rng.standard_normal((rows, 3)), covariance(5, 3), 0.3
     posterior = np.linalg.inv(np.linalg.inv(prior) + features.T @ features / noise)
     value = 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(posterior)[1])
-    both_precisions(lambda f, c: gaussian.information_gain(f, c, noise), value, features, prior)
+    assert_in_both_precisions(lambda f, c: gaussian.information_gain(f, c, noise), value, features, prior)
 
 
 def test_information_gain_has_diminishing_returns():

@@ -42,7 +42,7 @@ REASONS = {
     "definition": "it measures another quantity than Shannon's mutual information",
     "precision": "the interval is wide",
 }
-FREEDOMS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, np.inf)  # of the copulas that are tried; inf is the normal one
+FREEDOMS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, np.inf)  # of the copulas that are tried; inf is normal
 WIDEST = 0.5  # nats, of an interval that still says something
 
 

@@ -28,6 +28,21 @@ def promote(*arrays: ArrayLike) -> tuple[list[jax.Array], jnp.dtype]:
     return [jnp.asarray(array, accumulation_dtype(result)) for array in arrays], jnp.dtype(result)
 
 
+def transposed(matrix: jax.Array) -> jax.Array:
+    return jnp.swapaxes(matrix, -1, -2)
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a b in full precision: accelerators round the factors of float32 products otherwise."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def check_samples(name: str, x: jax.Array) -> None:
+    """Refuse what is not (…, n, d)."""
+    if x.ndim < 2:
+        raise ValueError(f"{name} must have the shape (…, n, d), got {x.shape}; write x[:, None] for one dimension")
+
+
 def keep(values: jax.Array, where: jax.Array | None, filler: float = 0.0) -> jax.Array:
     """`values` with the masked ones replaced, so that neither their value nor their gradient is left."""
     return values if where is None else jnp.where(where, values, filler)

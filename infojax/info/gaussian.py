@@ -20,7 +20,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, ndtri
 from jax.typing import ArrayLike
 
-from infojax.info._numerics import keep, masked_mean, positive, promote
+from infojax.info._numerics import keep, masked_mean, positive, product, promote, transposed
 
 ENTROPY_PER_DIMENSION = 0.5 * math.log(2 * math.pi * math.e)
 
@@ -38,15 +38,6 @@ def _check_block(name: str, size: int, most: int) -> None:
         )
 
 
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a b in full precision: accelerators round the factors of float32 products otherwise."""
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
-def _transposed(matrix: jax.Array) -> jax.Array:
-    return jnp.swapaxes(matrix, -1, -2)
-
-
 def _diagonal(matrix: jax.Array) -> jax.Array:
     return jnp.diagonal(matrix, axis1=-2, axis2=-1)
 
@@ -59,7 +50,7 @@ def _log_diagonal_sum(factor: jax.Array) -> jax.Array:
 def _half_log_det_plus_identity(factor: jax.Array) -> jax.Array:
     """½ log det(I + A Aᵀ) through the smaller of A Aᵀ and Aᵀ A, which share their nonzero eigenvalues."""
     rows, columns = factor.shape[-2:]
-    gram = _product(factor, _transposed(factor)) if rows <= columns else _product(_transposed(factor), factor)
+    gram = product(factor, transposed(factor)) if rows <= columns else product(transposed(factor), factor)
     size = gram.shape[-1]
     if size == 1:
         return jnp.log1p(gram[..., 0, 0]) / 2
@@ -452,7 +443,7 @@ def information_gain(
     batch = jnp.broadcast_shapes(phi.shape[:-2], prior.shape[:-2], noise.shape)
     factor = jnp.broadcast_to(jnp.linalg.cholesky(prior), (*batch, size, size))
     phi = jnp.broadcast_to(phi, (*batch, *phi.shape[-2:]))
-    signal = _product(phi, factor) / jnp.broadcast_to(jnp.sqrt(noise), batch)[..., None, None]
+    signal = product(phi, factor) / jnp.broadcast_to(jnp.sqrt(noise), batch)[..., None, None]
     return _half_log_det_plus_identity(signal).astype(dtype)
 
 
@@ -480,7 +471,7 @@ def _correlation(samples: jax.Array, where: jax.Array | None) -> jax.Array:
     standard = jnp.where(varies, centred / jnp.sqrt(jnp.where(varies, variance, 1)), 0)
     kept = samples.shape[-2] if where is None else jnp.sum(where, axis=-1)[..., None, None]
     count = jnp.maximum(jnp.asarray(kept, samples.dtype), 1)
-    correlation = _product(_transposed(standard), standard) / count
+    correlation = product(transposed(standard), standard) / count
     # The diagonal is 1 by definition; writing it so also stands in for the columns that do not vary.
     diagonal = jnp.broadcast_to(jnp.eye(samples.shape[-1], dtype=bool), correlation.shape)
     return jnp.where(diagonal, 1, correlation)

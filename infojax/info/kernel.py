@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from infojax.info import categorical
-from infojax.info._numerics import keep, masked_mean, promote, safe_log
+from infojax.info._numerics import check_samples, keep, masked_mean, product, promote, safe_log, transposed
 
 Form: TypeAlias = Literal["exact", "l12"]
 
@@ -20,11 +20,6 @@ Form: TypeAlias = Literal["exact", "l12"]
 DIRECT_DIMENSIONS = 8
 # Powers up to this one are matrix products; beyond it eigenvalues are cheaper.
 LARGEST_POWER = 64
-
-
-def _check_samples(name: str, x: jax.Array) -> None:
-    if x.ndim < 2:
-        raise ValueError(f"{name} must have the shape (…, n, d), got {x.shape}; one dimension needs a last axis of 1")
 
 
 def _check_gram(name: str, gram: jax.Array) -> None:
@@ -60,14 +55,6 @@ def _batched_together(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]
     return jnp.broadcast_to(x, lead + x.shape[-2:]), jnp.broadcast_to(y, lead + y.shape[-2:])
 
 
-def _transposed(matrix: jax.Array) -> jax.Array:
-    return jnp.swapaxes(matrix, -1, -2)
-
-
-def _matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
-
 def _squared_distances(x: jax.Array, y: jax.Array, scale: jax.Array, x_where: jax.Array, same: bool) -> jax.Array:
     """(…, n, m) of (…, n, d) and (…, m, d), in units of the scale.
 
@@ -81,7 +68,7 @@ def _squared_distances(x: jax.Array, y: jax.Array, scale: jax.Array, x_where: ja
     centre = masked_mean(x, x_where[..., None], axis=-2, keepdims=True)
     x, y = (x - centre) / scale, (y - centre) / scale
     norms = jnp.sum(x * x, axis=-1)[..., :, None] + jnp.sum(y * y, axis=-1)[..., None, :]
-    square = jnp.maximum(norms - 2 * _matmul(x, _transposed(y)), 0)
+    square = jnp.maximum(norms - 2 * product(x, transposed(y)), 0)
     return jnp.where(jnp.eye(x.shape[-2], dtype=bool), 0, square) if same else square
 
 
@@ -94,11 +81,11 @@ def _exponents(
 ) -> tuple[jax.Array, jax.Array]:
     """−d²/2s² of all pairs, and which pairs count."""
     _check_bandwidth(bandwidth)
-    _check_samples("x", x)
+    check_samples("x", x)
     same = y is None
     if y is None:
         y, y_where = x, where
-    _check_samples("y", y)
+    check_samples("y", y)
     if x.shape[-1] != y.shape[-1]:
         raise ValueError(f"x and y must have the same number of dimensions, got {x.shape[-1]} and {y.shape[-1]}")
     x, y = _batched_together(x, y)
@@ -193,15 +180,15 @@ def _log_trace_power(matrix: jax.Array, power: int) -> jax.Array:
     result, log_result = None, jnp.zeros_like(log_square)
     while half:
         if half % 2:
-            product = square if result is None else _matmul(result, square)
-            result, log_size = _to_unit_size(product)
+            multiplied = square if result is None else product(result, square)
+            result, log_size = _to_unit_size(multiplied)
             log_result = log_result + log_square + log_size
         half //= 2
         if half:
-            square, log_size = _to_unit_size(_matmul(square, square))
+            square, log_size = _to_unit_size(product(square, square))
             log_square = 2 * log_square + log_size
     assert result is not None
-    other, log_other = (_matmul(result, first), log_result + log_first) if power % 2 else (result, log_result)
+    other, log_other = (product(result, first), log_result + log_first) if power % 2 else (result, log_result)
     trace = jnp.sum(result * other, axis=(-2, -1))
     # No trace is left only of a matrix of zeros, whose entropy is to be 0.
     return jnp.where(trace > 0, safe_log(trace) + log_result + log_other, 0)
@@ -334,7 +321,7 @@ def _unit_rows(features: jax.Array) -> jax.Array:
 def _features(features: ArrayLike, where: jax.Array | None) -> tuple[jax.Array, jax.Array, jnp.dtype]:
     """Features with masked rows at zero, the mask of rows, and the dtype of the result."""
     (values,), dtype = promote(features)
-    _check_samples("features", values)
+    check_samples("features", values)
     kept = _mask(where, values.shape[:-1])
     return jnp.where(kept[..., None], values, 0), kept, dtype
 
@@ -367,8 +354,8 @@ def von_neumann_entropy(features: ArrayLike, where: jax.Array | None = None) -> 
     """
     values, _, dtype = _features(features, where)
     rows = _unit_rows(values)
-    left, right = (_transposed(rows), rows) if rows.shape[-1] <= rows.shape[-2] else (rows, _transposed(rows))
-    return categorical.entropy(_log_eigenvalues(_unit_trace(_matmul(left, right)))).astype(dtype)
+    left, right = (transposed(rows), rows) if rows.shape[-1] <= rows.shape[-2] else (rows, transposed(rows))
+    return categorical.entropy(_log_eigenvalues(_unit_trace(product(left, right)))).astype(dtype)
 
 
 def effective_rank(features: ArrayLike, where: jax.Array | None = None) -> jax.Array:
@@ -536,13 +523,13 @@ def hsic(
     a, b, kept, dtype = _two_grams(gram_x, gram_y, where)
     count = jnp.sum(kept, axis=-1).astype(a.dtype)
     if unbiased:
-        product = _u_centred(a, kept, count) * _u_centred(b, kept, count)
+        terms = _u_centred(a, kept, count) * _u_centred(b, kept, count)
         pairs, least = count * (count - 3), 4
     else:
-        product = _centred(a, kept) * _centred(b, kept)
+        terms = _centred(a, kept) * _centred(b, kept)
         pairs, least = (count - 1) ** 2, 2
     enough = count >= least
-    value = jnp.where(enough, jnp.sum(product, axis=(-2, -1)) / jnp.where(enough, pairs, 1), 0)
+    value = jnp.where(enough, jnp.sum(terms, axis=(-2, -1)) / jnp.where(enough, pairs, 1), 0)
     return (jnp.maximum(value, 0) if clip else value).astype(dtype)
 
 
@@ -590,8 +577,8 @@ def _three_exponents(
 ) -> tuple[list[tuple[jax.Array, jax.Array]], jnp.dtype]:
     """Exponents and pairs within x, within y and across."""
     (p, q), dtype = promote(x, y)
-    _check_samples("x", p)
-    _check_samples("y", q)
+    check_samples("x", p)
+    check_samples("y", q)
     p, q = _batched_together(p, q)
     within_x = _exponents(p, None, bandwidth, where, None)
     within_y = _exponents(q, None, bandwidth, y_where, None)
@@ -788,7 +775,7 @@ def diffusion_spectral_mutual_information(
     symbols = jnp.asarray(labels)
     if not jnp.issubdtype(symbols.dtype, jnp.integer):
         raise ValueError(f"labels must be integers, got {symbols.dtype}; convert them with `astype(int)`")
-    _check_samples("x", values)
+    check_samples("x", values)
     if symbols.ndim < 1 or symbols.shape[-1] != values.shape[-2]:
         raise ValueError(f"labels must be one per sample, (…, {values.shape[-2]}), got {symbols.shape}")
     lead = jnp.broadcast_shapes(values.shape[:-2], symbols.shape[:-1])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from infojax.info._numerics import Reduction, masked_mean, promote, reduce
+from infojax.info._numerics import Reduction, check_samples, masked_mean, promote, reduce
 
 Norm: TypeAlias = Literal["l2", "linf"]
 
@@ -21,11 +21,6 @@ GROUP = 16
 DIRECT_DIMENSIONS = 8
 # Candidates beyond k, so that rounding in the matrix product cannot hide a neighbour; then distances are exact.
 SPARE = 4
-
-
-def _check_samples(name: str, x: jax.Array) -> None:
-    if x.ndim < 2:
-        raise ValueError(f"{name} must have the shape (…, n, d), got {x.shape}; write x[:, None] for one dimension")
 
 
 def _check_neighbours(k: int, available: int, what: str) -> None:
@@ -254,11 +249,11 @@ def _neighbours(
 ) -> jax.Array:
     """`_distances` over leading axes, after the checks."""
     _check_norm(norm)
-    _check_samples("x", x)
+    check_samples("x", x)
     if y is None:
         _check_neighbours(k, x.shape[-2] - 1, "other samples")
     else:
-        _check_samples("y", y)
+        check_samples("y", y)
         if y.shape[-1] != x.shape[-1]:
             raise ValueError(f"x and y must have the same number of dimensions, got {x.shape} and {y.shape}")
         _check_neighbours(k, y.shape[-2], "samples of y")
@@ -444,7 +439,7 @@ def _all_counts(
 ) -> tuple[jax.Array, jax.Array]:
     """`_counts` over leading axes, after the checks, and which samples have a k-th neighbour."""
     for name, part in parts.items():
-        _check_samples(name, part)
+        check_samples(name, part)
     sizes = {part.shape[-2] for part in parts.values()}
     if len(sizes) > 1:
         shapes = ", ".join(f"{name} {part.shape}" for name, part in parts.items())

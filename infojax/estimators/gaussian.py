@@ -40,4 +40,4 @@ def make() -> Estimator:
         fit = parts.normality(x[: n // 2], x[n // 2 : 2 * (n // 2)])
         return parts.verdict(value, jnp.stack([value - half, value + half]), {"fit": fit}, {})
 
-    return Estimator(fit, entropy)
+    return Estimator(fit, parts.why, entropy)

@@ -19,4 +19,4 @@ def make() -> Estimator:
         x, y = gaussian.copula_transform(x), gaussian.copula_transform(y)
         return estimate(x, y, parts.normality(x, y))
 
-    return Estimator(fit)
+    return Estimator(fit, parts.why)

@@ -39,4 +39,4 @@ def make(*, k: Count = 3, algorithm: Literal[1, 2] = 1, tolerance: Positive = 0.
         checks = {"sample_size": jnp.abs(value - quarters) / (1.2 * tolerance)}
         return parts.verdict(value, jnp.stack([value - half, value + half]), checks, {"seen/quarters": quarters})
 
-    return Estimator(fit, entropy)
+    return Estimator(fit, parts.why, entropy)

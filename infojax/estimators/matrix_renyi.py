@@ -44,4 +44,4 @@ def make(*, alpha: Positive = 2.0, bandwidth: Positive | None = None) -> Estimat
 
         return judged(key, x, x, one(x, x), one)
 
-    return Estimator(fit, entropy)
+    return Estimator(fit, parts.why, entropy)

@@ -61,4 +61,4 @@ def make(
         del checks["additivity"]  # one more dimension would have to be cut into fewer bins
         return parts.verdict(value, jnp.stack([value - half, value + half]), checks, seen)
 
-    return Estimator(fit)
+    return Estimator(fit, parts.why)

@@ -425,7 +425,8 @@ def test_inequalities_of_matrix_entropies(seed, spread, order):
     entropies = [float(traced_order(matrix, order)) for matrix in (a, b, a * b)]
     assert all(-2e-6 <= value <= np.log(9) + 2e-6 for value in entropies)
     assert entropies[2] >= max(entropies[:2]) - 1e-5
-    assert entropies[0] + entropies[1] - entropies[2] >= -1e-5
+    if order == 1:  # von Neumann's entropy alone is subadditive for all matrices
+        assert entropies[0] + entropies[1] - entropies[2] >= -1e-5
     more = float(traced_order(a, order + 0.5))
     assert more <= entropies[0] + 1e-5
     assert -1e-6 <= float(alignment(a, b)) <= 1 + 1e-5

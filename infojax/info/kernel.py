@@ -135,9 +135,14 @@ def gram(
     return jnp.where(pairs, jnp.exp(exponent), 0).astype(dtype)
 
 
+def _trace(matrix: jax.Array) -> jax.Array:
+    """(…, 1, 1) traces, of the diagonal alone: `jnp.trace` masks and sums the whole matrix."""
+    return jnp.sum(jnp.diagonal(matrix, axis1=-2, axis2=-1), axis=-1)[..., None, None]
+
+
 def _unit_trace(matrix: jax.Array) -> jax.Array:
     """A / tr A; what has no trace stays 0."""
-    trace = jnp.trace(matrix, axis1=-2, axis2=-1)[..., None, None]
+    trace = _trace(matrix)
     alive = trace > 0
     return jnp.where(alive, matrix / jnp.where(alive, trace, 1), 0)
 
@@ -205,16 +210,15 @@ def _static(alpha: ArrayLike) -> float | None:
 
 
 def _collision_entropy(matrix: jax.Array) -> jax.Array:
-    """−log tr A² = 2 log tr K − log ‖K‖²_F, in one pass over K where its squares are in the range of numbers."""
-
-    def direct(values: jax.Array) -> jax.Array:
-        square = jnp.einsum("...ij,...ij->...", values, values, precision=jax.lax.Precision.HIGHEST)
-        trace = jnp.trace(values, axis1=-2, axis2=-1)
-        return jnp.where(square > 0, 2 * safe_log(trace) - safe_log(square), 0)
-
-    trace = jnp.trace(matrix, axis1=-2, axis2=-1)
-    in_range = jnp.all((trace > 1e-12) & (trace < 1e15))
-    return jax.lax.cond(in_range, direct, lambda values: direct(_unit_trace(values)), matrix)
+    """−log tr A² = 2 log tr K − log ‖K‖²_F, in one pass over K; scaled first, so that squares stay in range."""
+    trace = _trace(matrix)
+    alive = trace > 0
+    # A constant for gradients: it cancels. Its own floor is for traces near the end of the range.
+    scale = jnp.maximum(1 / jnp.where(alive, trace, 1), jnp.finfo(matrix.dtype).tiny)
+    scale = jax.lax.stop_gradient(jnp.where(alive, scale, 0))
+    scaled = matrix * scale
+    square = jnp.sum(scaled * scaled, axis=(-2, -1))
+    return jnp.where(square > 0, 2 * safe_log((trace * scale)[..., 0, 0]) - safe_log(square), 0)
 
 
 def _renyi(matrix: jax.Array, alpha: ArrayLike) -> jax.Array:

@@ -14,13 +14,14 @@ import json
 import math
 import os
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Union
 
 import yaml
 from hydra import compose as hydra_compose
@@ -28,29 +29,141 @@ from hydra import initialize_config_module
 from hydra import version as hydra_version
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from infojax.types import Agent, Environment, HostFactory, Objective, UserError
+    from infojax.types import Agent, Environment, Estimator, HostFactory, Objective, Pairs, UserError
 
 CONFIGS = "infojax.configs"
-GROUPS = ("agent", "objective", "env", "experiment")
-PARTS = ("agent", "objective", "env")
 # What changes nothing in a run's numbers: it neither names a run nor sets it apart from another.
 NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "choices")
 # The errors that a composition ends in because of what the user wrote.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
+RUNS_OF_A_SWEEP = "runs.txt"
+
+
+class App(NamedTuple):
+    """A word of the command line that Hydra configures: what it chooses, and which options it has."""
+
+    name: str  # of the command and of its primary configuration
+    parts: tuple[str, ...]  # the groups whose choice is made, each a section with a `_target_`
+    groups: tuple[str, ...]  # all that is chosen by GROUP=NAME
+    example: str  # a word of a command, to show the form
+    options: Callable[[], dict[str, Any]]  # key -> annotation
+    chosen: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]  # (choices, configuration) -> choices
+    names: Callable[[Mapping[str, Any]], list[Any]]  # choices -> what a run is named after
+
+
 class Built(NamedTuple):
-    """What a configuration names, made."""
+    """What a configuration of training names, made."""
 
     agent: "Agent"
     environment: "Environment | HostFactory"
     objective: "Objective"
+
+
+class BuiltEstimation(NamedTuple):
+    """What a configuration of an estimation names, made."""
+
+    estimator: "Estimator"
+    data: "Pairs"
+
+
+# --- the apps ----------------------------------------------------------------------------------------------------
+
+
+def _common_options() -> dict[str, Any]:
+    from infojax.types import Count, Range
+
+    return {
+        "seed": Annotated[int, Range(0, 2**31 - 1)],  # jax drops the higher bits of a seed
+        "num_seeds": Count,
+        "seeds": Literal["vmap", "map"],
+        "run_dir": str | None,
+        "overwrite": bool,
+        "logger": tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        "progress": bool,
+        "cpu_threads": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
+    }
+
+
+def _train_options() -> dict[str, Any]:
+    from infojax.types import Count
+
+    return _common_options() | {
+        "total_steps": Count,
+        "evaluation.every": Count,
+        "evaluation.episodes": Count,
+        "checkpoint.every": Count,
+        "checkpoint.keep": Count,
+        "log.every": Count,
+    }
+
+
+def _estimate_options() -> dict[str, Any]:
+    from infojax.types import Count
+
+    return _common_options() | {
+        "num_samples": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
+        "quantity": Literal["mutual_information", "entropy"],
+    }
+
+
+def _with_id(choices: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment chosen by the id of a user's module is called by that id."""
+    env, section = str(choices["env"]), config.get("env")
+    if not env.endswith("/any") or not isinstance(section, Mapping):
+        return choices
+    return {**choices, "env": env.removesuffix("any") + str(section.get("id"))}
+
+
+def _with_file(choices: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Samples out of a file are called by its name."""
+    section = config.get("data")
+    if choices["data"] != "file" or not isinstance(section, Mapping):
+        return choices
+    return {**choices, "data": f"file/{Path(str(section.get('path'))).name}"}
+
+
+def _train_names(choices: Mapping[str, Any]) -> list[Any]:
+    agent, objective, env = (choices.get(part) for part in TRAIN.parts)
+    return [agent, None if objective in ("none", agent) else objective, env]
+
+
+TRAIN = App(
+    name="train",
+    parts=("agent", "objective", "env"),
+    groups=("agent", "objective", "env", "experiment"),
+    example="agent=sac",
+    options=_train_options,
+    chosen=_with_id,
+    names=_train_names,
+)
+ESTIMATE = App(
+    name="estimate",
+    parts=("estimator", "data"),
+    groups=("estimator", "data"),
+    example="estimator=ksg",
+    options=_estimate_options,
+    chosen=_with_file,
+    names=lambda choices: [choices.get(part) for part in ESTIMATE.parts],
+)
+APPS = {app.name: app for app in (TRAIN, ESTIMATE)}
+GROUPS = tuple(group for app in APPS.values() for group in app.groups)
+
+
+def app_of(config: Mapping[str, Any]) -> App:
+    """The app that a configuration was composed for: the one whose parts it has chosen."""
+    choices = config.get("choices") or {}
+    return next((app for app in APPS.values() if set(app.parts) <= set(choices)), TRAIN)
 
 
 # --- composing ---------------------------------------------------------------------------------------------------
@@ -67,17 +180,20 @@ def compose(
         config_dir: a folder with further configurations, like `--config-dir`.
 
     Returns:
-        A plain dictionary; `choices` says which agent, objective and env were chosen.
+        A plain dictionary; `choices` says what was chosen of each part, such as agent, objective and env.
 
     Raises:
         UserError: an unknown name or key, a wrong option.
     """
-    register_gymnasium()
+    app = APPS.get(config_name, TRAIN)
+    if "env" in app.groups:
+        register_gymnasium()
     words, folders = list(overrides), []
     if config_dir is not None:
         folders = [Path(config_dir).resolve()]
         if not folders[0].is_dir():
-            raise _user_error(f"config_dir={config_dir} is not a folder; give the one that holds your agent/, env/, …")
+            holds = ", ".join(f"{part}/" for part in app.parts)
+            raise _user_error(f"config_dir={config_dir} is not a folder; give the one that holds your {holds} …")
         words.append(f"hydra.searchpath=[{word(f'file://{folders[0]}')}]")
     # A notebook or a Hydra application may have initialised Hydra for itself: it finds it again as it was.
     before, version_base = GlobalHydra.instance().hydra, hydra_version.getbase()
@@ -86,7 +202,7 @@ def compose(
         with initialize_config_module(CONFIGS, job_name="infojax", version_base="1.3"):
             composed = hydra_compose(config_name, words, return_hydra_config=True)
     except (*COMPOSITION_ERRORS, ValueError) as error:
-        raise _user_error(explain(error, words, folders)) from error
+        raise _user_error(explain(error, words, folders, app)) from error
     finally:
         GlobalHydra.instance().hydra = before
         if isinstance(version_base, Version):
@@ -95,19 +211,17 @@ def compose(
     choices = composed.hydra.runtime.choices
     OmegaConf.set_struct(composed, False)
     composed.pop("hydra")
-    return plain(composed, choices)
+    return plain(composed, choices, app)
 
 
-def plain(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: DictConfig, choices: Mapping[str, Any], app: App = TRAIN) -> dict[str, Any]:
     """A composed configuration as a plain dictionary: resolved, its options checked, with the choices made."""
     try:
         resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise _user_error(explain(error)) from error
-    chosen = {group: choices.get(group) for group in PARTS}
-    if str(chosen["env"]).endswith("/any") and isinstance(resolved.get("env"), dict):
-        chosen["env"] = str(chosen["env"]).removesuffix("any") + str(resolved["env"].get("id"))
-    return check_options({**resolved, "choices": chosen})
+        raise _user_error(explain(error, app=app)) from error
+    chosen = app.chosen({part: choices.get(part) for part in app.parts}, resolved)
+    return check_options({**resolved, "choices": chosen}, app)
 
 
 @cache
@@ -127,8 +241,53 @@ def at_most(limit: Any, value: Any) -> Any:
     return min(numbers, default=limit)
 
 
+def choices_of(sources: Any, *groups: str) -> str:
+    """`${choices_of:${hydra.runtime.config_sources},GROUP,…}` in the help of an app: what each group has."""
+    folders = [source["path"] for source in sources if source["schema"] == "file"]
+    lines = []
+    for group in groups:
+        members: dict[str, list[str]] = {}
+        for name in options(group, folders):
+            folder, _, leaf = f"{group}/{name}".rpartition("/")
+            members.setdefault(folder, []).append(leaf)
+        for folder, leaves in members.items():
+            lines += textwrap.wrap(
+                f"{folder}: {', '.join(leaves)}", 118, subsequent_indent="  ", break_on_hyphens=False
+            )
+    return "\n".join(lines)
+
+
 # At import, because the workers of a parallel sweep resolve what the parent composed.
 OmegaConf.register_new_resolver("at_most", at_most, replace=True)
+OmegaConf.register_new_resolver("choices_of", choices_of, replace=True)
+
+
+def spelt_out(words: Sequence[str], app: App, folders: Iterable[str | Path] = ()) -> list[str]:
+    """The words of a sweep with `GROUP=glob(…)` as the names that match, those in sub-folders too.
+
+    Hydra's own glob sees the top of a folder alone. A choice that still lacks a value is not among the names.
+    """
+    return [_spelt_out(given, app, list(folders)) for given in words]
+
+
+def _spelt_out(given: str, app: App, folders: list[str | Path]) -> str:
+    group, _, value = given.partition("=")
+    if group not in app.groups or not value.startswith("glob("):
+        return given
+    glob = OverridesParser.create().parse_override(given).value()
+    if not isinstance(glob, Glob):
+        return given
+    ready = [name for name in options(group, folders, gymnasium=False) if not _lacks_a_value(group, name, folders)]
+    names = glob.filter(ready)
+    if not names:
+        raise _user_error(f"{given} matches nothing{_listing([f'{group}={name}' for name in ready])}")
+    return f"{group}={','.join(names)}"
+
+
+def _lacks_a_value(group: str, name: str, folders: Iterable[str | Path]) -> bool:
+    paths = [Path(root) / group / f"{name}.yaml" for root in (*folders, configs_folder())]
+    path = next(path for path in paths if path.exists())
+    return any(value == "???" for _, value in leaves(read(path)))
 
 
 def word(value: Any) -> str:
@@ -149,6 +308,13 @@ def word(value: Any) -> str:
     return "'" + re.sub(r"(\\*)'", r"\1\1\\'", value) + ("\\" if value.endswith("\\") else "") + "'"
 
 
+def words_of(overrides: Mapping[str, Any] | Sequence[str]) -> list[str]:
+    """Overrides from Python, dotted keys to values or words already, as the words of a command."""
+    if isinstance(overrides, Mapping):
+        return [f"{key}={word(value)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """The configuration in a YAML file."""
     found: Any = OmegaConf.to_container(OmegaConf.load(path))
@@ -167,9 +333,7 @@ def write(path: str | Path, config: Mapping[str, Any]) -> None:
 
 def run_name(config: Mapping[str, Any]) -> str:
     """A stable name: the same command finds the run that it began."""
-    choices = config.get("choices") or {}
-    agent, objective, env = (choices.get(group) for group in PARTS)
-    names = [agent, None if objective in ("none", agent) else objective, env]
+    names = app_of(config).names(config.get("choices") or {})
     counting = {key: value for key, value in config.items() if key not in NEUTRAL}
     digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()[:8]
     return "-".join([re.sub(r"[^\w.-]+", "_", str(name)) for name in names if name] + [digest])
@@ -193,40 +357,75 @@ def check_run_directory(config: Mapping[str, Any]) -> None:
         raise _user_error(f"run_dir={folder} cannot be written: {reason}; choose another folder by run_dir=FOLDER")
 
 
+class Record(Callback):
+    """A callback of Hydra's by which the command line learns where a sweep is kept."""
+
+    begun: ClassVar[list[Path]] = []  # in this process
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Note the folder of a sweep before its first job."""
+        Record.begun.append(Path(config.hydra.sweep.dir))
+
+
+def record_run(sweep: Path, run_dir: Path) -> None:
+    """Add a run to the list that a sweep keeps; relative to the sweep, so that both may be moved together."""
+    sweep.mkdir(parents=True, exist_ok=True)
+    with open(sweep / RUNS_OF_A_SWEEP, "a", encoding="utf-8") as file:
+        file.write(f"{os.path.relpath(run_dir, sweep)}\n")
+
+
+def runs_of(folder: str | Path) -> list[Path]:
+    """The runs that a folder stands for: itself, or those of the sweep that it keeps."""
+    listed = Path(folder) / RUNS_OF_A_SWEEP
+    if not listed.is_file():
+        return [Path(folder)]
+    names = dict.fromkeys(listed.read_text(encoding="utf-8").splitlines())
+    # A job that was refused never made its folder.
+    paths = [Path(os.path.normpath(Path(folder) / name)) for name in names if name]
+    return [path for path in paths if (path / "config.yaml").is_file()]
+
+
 def difference(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """The keys in which two configurations are different runs, each with both values."""
     absent = "nothing"
     before, now = (
-        dict(_leaves({key: value for key, value in given.items() if key not in NEUTRAL})) for given in (saved, config)
+        dict(leaves({key: value for key, value in given.items() if key not in NEUTRAL})) for given in (saved, config)
     )
     keys = [key for key in {**before, **now} if before.get(key, absent) != now.get(key, absent)]
     keys.sort(key=lambda key: not key.endswith("._target_"))  # another agent altogether is told first
     return [f"{key} ({_show(before.get(key, absent))} there, {_show(now.get(key, absent))} here)" for key in keys]
 
 
-def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted key and value of everything that is not a dictionary; lists are values."""
     if not isinstance(config, Mapping):
         yield prefix, list(config) if isinstance(config, tuple) else config
         return
     for key, value in config.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 # --- building ----------------------------------------------------------------------------------------------------
 
 
 def build(config: Mapping[str, Any]) -> Built:
-    """Import, check and make what a configuration names: environment, then objective, then agent.
+    """Import, check and make what training names: environment, then objective, then agent."""
+    make = _makes(config, TRAIN)
+    environment = make["env"]()
+    objective = make["objective"](environment.spec)
+    return Built(make["agent"](environment.spec, objective), environment, objective)
 
-    All three are checked against their signatures before the first is made.
-    """
-    makes = {part: _target(part, config.get(part)) for part in PARTS}
-    given = {part: check_arguments(makes[part], part, config[part]) for part in PARTS}
-    environment = makes["env"](**given["env"])
-    objective = makes["objective"](environment.spec, **given["objective"])
-    agent = makes["agent"](environment.spec, objective, **given["agent"])
-    return Built(agent, environment, objective)
+
+def build_estimation(config: Mapping[str, Any]) -> BuiltEstimation:
+    """Import, check and make the estimator and the source of samples that a configuration names."""
+    make = _makes(config, ESTIMATE)
+    return BuiltEstimation(make["estimator"](), make["data"]())
+
+
+def _makes(config: Mapping[str, Any], app: App) -> dict[str, Callable[..., Any]]:
+    """The `make` of every part with its keyword arguments: all are checked before the first is called."""
+    makes = {part: _target(part, config.get(part)) for part in app.parts}
+    return {part: partial(make, **check_arguments(make, part, config[part])) for part, make in makes.items()}
 
 
 def _target(part: str, section: Any) -> Callable[..., Any]:
@@ -272,11 +471,11 @@ def check_arguments(make: Callable[..., Any], part: str, section: Mapping[str, A
     }
 
 
-def check_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with its options (all but agent, objective and env) checked and converted."""
-    schema, defaults = _option_types(), _option_defaults()
-    given = dict(_leaves({key: value for key, value in config.items() if key not in (*PARTS, "choices")}))
-    checked: dict[str, Any] = {key: config[key] for key in (*PARTS, "choices") if key in config}
+def check_options(config: Mapping[str, Any], app: App = TRAIN) -> dict[str, Any]:
+    """The configuration with its options (all but the parts) checked and converted."""
+    schema, defaults = app.options(), _option_defaults(app)
+    given = dict(leaves({key: value for key, value in config.items() if key not in (*app.parts, "choices")}))
+    checked: dict[str, Any] = {key: config[key] for key in (*app.parts, "choices") if key in config}
     for key, value in given.items():
         if key not in schema:
             top = key.partition(".")[0]
@@ -285,7 +484,7 @@ def check_options(config: Mapping[str, Any]) -> dict[str, Any]:
             inside = [name for name in schema if name.startswith(f"{top}.")]
             if key == top and inside:
                 raise _user_error(f"{key}={_show(value)} is not a section; give {' or '.join(inside)} instead")
-            raise _user_error(f"{key} is not an option{_nearest(key, [*schema, *GROUPS])}")
+            raise _user_error(f"{key} is not an option{_nearest(key, [*schema, *app.groups])}")
     for key, annotation in schema.items():
         if key not in given:
             raise _user_error(f"{key} is missing; give it as {key}=VALUE, {describe(annotation)}")
@@ -298,30 +497,9 @@ def check_options(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _option_types() -> dict[str, Any]:
-    from infojax.types import Count, Range
-
-    return {
-        "seed": Annotated[int, Range(0, 2**31 - 1)],  # jax drops the higher bits of a seed
-        "num_seeds": Count,
-        "seeds": Literal["vmap", "map"],
-        "total_steps": Count,
-        "run_dir": str | None,
-        "overwrite": bool,
-        "logger": tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
-        "progress": bool,
-        "cpu_threads": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
-        "evaluation.every": Count,
-        "evaluation.episodes": Count,
-        "checkpoint.every": Count,
-        "checkpoint.keep": Count,
-        "log.every": Count,
-    }
-
-
-def _option_defaults() -> dict[str, Any]:
-    path = configs_folder() / "train.yaml"
-    return dict(_leaves(read(path))) if path.exists() else {}
+def _option_defaults(app: App) -> dict[str, Any]:
+    path = configs_folder() / f"{app.name}.yaml"
+    return dict(leaves(read(path))) if path.exists() else {}
 
 
 # --- values ------------------------------------------------------------------------------------------------------
@@ -487,7 +665,7 @@ def _near(name: str, names: Iterable[str], most: int = 3) -> list[str]:
     """The names nearest to `name`, as a whole or in their last part, without regard to case."""
 
     def last(key: str) -> str:
-        return re.split(r"[./]", key)[-1]
+        return re.split(r"/|\.(?!\d)", key)[-1]  # a dot before a digit is part of a name
 
     def likeness(entry: str) -> float:
         pairs = ((name.lower(), entry.lower()), (last(name.lower()), last(entry.lower())))
@@ -517,26 +695,28 @@ def _listing(names: Sequence[str], most: int = 12) -> str:
 # --- Hydra's errors in one sentence ------------------------------------------------------------------------------
 
 
-def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[str | Path] = ()) -> str:
+def explain(
+    error: BaseException, words: Sequence[str] = (), folders: Iterable[str | Path] = (), app: App = TRAIN
+) -> str:
     """What was wrong with the words of a command, in one sentence with the remedy."""
     chain = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     for link in chain:
         if isinstance(link, OverrideParseException):
-            return _explain_syntax(link.override, folders)
+            return _explain_syntax(link.override, folders, app)
         if isinstance(link, MissingConfigException):
-            return _explain_missing(link, folders)
+            return _explain_missing(link, folders, app)
         if isinstance(link, ConfigKeyError | ConfigAttributeError) and link.parent_node is not None:
-            return _explain_key(link)
+            return _explain_key(link, app)
         if isinstance(link, MissingMandatoryValue):
             return f"{link.full_key} has no value yet; give it as {link.full_key}=VALUE"
     for given in words:
         key, _, value = given.lstrip("+").partition("=")
-        if key in GROUPS and (value in ("", "null") or not isinstance(yaml.safe_load(value), str | list)):
+        if key in app.groups and (value in ("", "null") or not isinstance(yaml.safe_load(value), str | list)):
             return f"{given} chooses nothing; write {key}=NAME{_listing(options(key, folders))}"
         if not key:
-            return _explain_syntax(given, folders)
+            return _explain_syntax(given, folders, app)
     texts = [" ".join(str(link).partition("full_key:")[0].split()) for link in chain]
     text = texts[0] or texts[-1]
     ambiguous = re.search(r"Ambiguous value for argument '(.*?)' 1\.", text)
@@ -550,6 +730,8 @@ def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[s
     if present:
         return f"{present[1]} is there already; write {present[1]}=VALUE without the +"
     unused = re.search(r"Could not override '([^']+)'", text)
+    if unused and (home := _elsewhere(unused[1], app)):
+        return home
     if unused and "/" in unused[1]:
         group, _, folder = unused[1].partition("/")
         value = next((given.partition("=")[2] for given in words if given.startswith(f"{unused[1]}=")), "NAME")
@@ -564,8 +746,8 @@ def explain(error: BaseException, words: Sequence[str] = (), folders: Iterable[s
     return text
 
 
-def _explain_syntax(given: str, folders: Iterable[str | Path]) -> str:
-    homes = [f"{group}={given}" for group in GROUPS if given in options(group, folders)]
+def _explain_syntax(given: str, folders: Iterable[str | Path], app: App) -> str:
+    homes = [f"{group}={given}" for group in app.groups if given in options(group, folders)]
     if homes:
         return f"{given} does not say what it is; did you mean {' or '.join(homes)}?"
     key, equals, _ = given.partition("=")
@@ -573,10 +755,10 @@ def _explain_syntax(given: str, folders: Iterable[str | Path]) -> str:
         return f"{given} has no key before the =; write KEY=VALUE, such as seed=1"
     if equals:
         return f"{given} cannot be read; put quotes around a value with special characters: \"{key}='VALUE'\""
-    return f"{given} is not of the form KEY=VALUE, such as seed=1 or agent=sac"
+    return f"{given} is not of the form KEY=VALUE, such as seed=1 or {app.example}"
 
 
-def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path]) -> str:
+def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path], app: App) -> str:
     missing = (error.missing_cfg_file or "").removesuffix(".yaml")
     if not missing:
         return " ".join(str(error).split())
@@ -584,7 +766,7 @@ def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path
     if group == "hydra":
         group, _, name = missing.rpartition("/")
         return f"{group}={name} is not installed{_nearest(name, error.options or [])}"
-    if not name and group in GROUPS:
+    if not name and group in app.groups:
         return f"{group}= chooses nothing; write {group}=NAME{_listing(options(group, folders))}"
     if not name:
         return f"{missing}.yaml is not among the configurations; check --config-name and --config-dir"
@@ -599,17 +781,28 @@ def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path
     return f"{group}={name} does not exist{source}{_nearest(name, names)}"
 
 
-def _explain_key(error: Any) -> str:
+def _elsewhere(key: str, app: App) -> str:
+    """A sentence about a key that another app has; empty where that is not so."""
+    group = re.split(r"[./]", key)[0]
+    homes = [f"infojax {other.name}" for other in APPS.values() if group in other.groups]
+    if not homes or group in app.groups:
+        return ""
+    return f"{key} does not exist in infojax {app.name}, which chooses {' and '.join(app.groups)}; try {homes[0]}"
+
+
+def _explain_key(error: Any, app: App) -> str:
     """An unknown key, with the nearest of all that the composed configuration has."""
     full_key, node = str(error.full_key or error.key), error.parent_node
     root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
-    keys = [key for key, _ in _leaves({key: value for key, value in root.items() if key != "hydra"})]
+    keys = [key for key, _ in leaves({key: value for key, value in root.items() if key != "hydra"})]
     keys = [key for key in keys if not key.endswith("_target_")]
     if full_key.startswith("hydra."):
-        keys = [f"hydra.{key}" for key, _ in _leaves(root.get("hydra", {}))]
+        keys = [f"hydra.{key}" for key, _ in leaves(root.get("hydra", {}))]
     section = full_key.rpartition(".")[0]
+    if home := _elsewhere(full_key, app):
+        return home
     inside = [key for key in keys if key.startswith(f"{section}.")] if section else keys
-    near = _near(full_key, keys if section else [*keys, *GROUPS])
+    near = _near(full_key, keys if section else [*keys, *app.groups])
     if near:
         return f"{full_key} does not exist; did you mean {' or '.join(near)}?"
     if not inside:

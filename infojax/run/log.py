@@ -57,6 +57,42 @@ class MetricsFile:
             os.fsync(file.fileno())
 
 
+def whole_rows(path: str | Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a `metrics.jsonl` and the bytes that they take; a last line torn by a kill is left out.
+
+    Raises:
+        UserError: another line that is no row.
+    """
+    path = Path(path)
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    rows: list[dict[str, Any]] = []
+    position = 0
+    for index, line in enumerate(lines):
+        try:
+            row = json.loads(line)
+            rows.append(row | {"step": int(row["step"]), "seed": int(row["seed"])})
+        except (ValueError, KeyError, TypeError) as error:
+            if index == len(lines) - 1:
+                break
+            from infojax.types import UserError
+
+            raise UserError(
+                f"line {index + 1} of {path} is not a row of metrics; the file was changed since the run wrote it: put "
+                "it back, or train again with overwrite=true"
+            ) from error
+        position += len(line)
+    return rows, position
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none that can be read."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_json(path: str | Path, object: Any) -> None:
     """Write JSON so that a reader, or a kill at any moment, finds either the old file or the new, never a part."""
     path = Path(path)
@@ -284,6 +320,7 @@ TITLES = {
 }
 UNITS = {
     "mutual_information": "nats",
+    "entropy": "nats",
     "mutual_information_ceiling": "nats",
     "discriminator_entropy": "nats",
     "intrinsic_reward": "nats",
@@ -338,7 +375,8 @@ def quantity(value: float | None, name: str) -> str:
     return f"{text} {measure}" if measure and text != "–" else text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds; a dash for for ever."""
     if not math.isfinite(seconds):
         return "–"
     minutes, rest = divmod(round(seconds), 60)
@@ -358,7 +396,10 @@ def _short(count: float) -> str:
 
 
 class Progress:
-    """A bar with steps, steps per second, the headline metric and the time left; plain lines without a terminal."""
+    """A bar with steps, steps per second, the headline metric and the time left; plain lines without a terminal.
+
+    What is counted is a `noun`: steps, or seeds.
+    """
 
     def __init__(
         self,
@@ -366,11 +407,12 @@ class Progress:
         *,
         enabled: bool = True,
         start: int = 0,
+        noun: str = "step",
         console: Console | None = None,
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.total, self.enabled, self.start = total, enabled, start
+        self.total, self.enabled, self.start, self.noun = total, enabled, start, noun
         self.console: Console = console or Console()
         self.seconds_between_lines = seconds_between_lines
         self.clock = clock
@@ -388,7 +430,7 @@ class Progress:
                 rich_progress.TextColumn("{task.fields[words]}", markup=False),
                 console=self.console,
             )
-            steps = f"{_short(self.start)}/{_short(self.total)} steps"
+            steps = f"{_short(self.start)}/{_short(self.total)} {self.noun}s"
             self.task = self.bar.add_task("", total=self.total, completed=self.start, words=f"{steps} · compiling")
             self.bar.start()
         return self
@@ -408,13 +450,15 @@ class Progress:
         left = (self.total - step) / speed if speed > 0 else math.inf
         watched = f"{title(headline_name)} {quantity(headline_value, headline_name)}"
         if self.bar is not None:
-            words = f"{_short(step)}/{_short(self.total)} steps · {_short(speed)} steps/s · {_duration(left)} left"
+            done = f"{_short(step)}/{_short(self.total)} {self.noun}s"
+            words = f"{done} · {_short(speed)} {self.noun}s/s · {duration(left)} left"
             self.bar.update(self.task, completed=step, words=f"{words} · {watched}", refresh=True)
             return
         share = 100 * step / self.total if self.total else 100
+        rate = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
         self.pending = (
-            f"step {step:,} of {self.total:,} ({share:.0f} %) | {speed:,.0f} steps/s | {watched} | "
-            f"{_duration(left)} left"
+            f"{self.noun} {step:,} of {self.total:,} ({share:.0f} %) | {rate} {self.noun}s/s | {watched} | "
+            f"{duration(left)} left"
         )
         if now - self.printed_at >= self.seconds_between_lines or step >= self.total:
             self.printed_at = now
@@ -538,9 +582,9 @@ def print_result(summary: Mapping[str, Any], run_dir: str | Path, console: Conso
     run_dir = Path(run_dir)
     console.print(result_table(summary))
     if "wall_seconds" in summary:
-        took = f"took {_duration(summary['wall_seconds'])}"
+        took = f"took {duration(summary['wall_seconds'])}"
         if "compile_seconds" in summary:
-            took += f", of which compiling {_duration(summary['compile_seconds'])}"
+            took += f", of which compiling {duration(summary['compile_seconds'])}"
         console.print(took, markup=False, highlight=False)
     lines = [("numbers", [run_dir / "metrics.jsonl"]), ("pictures", pictures(run_dir))]
     for word, paths in lines:

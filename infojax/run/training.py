@@ -6,15 +6,9 @@ The compiled work is in `loop` and `evaluation`; all that touches files, clocks 
 import contextlib
 import json
 import math
-import os
-import platform
-import shutil
 import signal
-import subprocess
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,16 +17,22 @@ import numpy as np
 
 from infojax.run import config as configuration
 from infojax.run.checkpoint import Checkpoints, Restored, checkpoints
+from infojax.run.directory import (
+    compile_clock,
+    failures_noted,
+    limit_cpu_threads,
+    origin,
+    prepare,
+    saved_config,
+    set_status,
+    summarised,
+    use_compilation_cache,
+)
 from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
 from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
 from infojax.run.loop import Loop, LoopState, device_loop, host_loop
 from infojax.run.report import figures
-from infojax.run.statistics import bootstrap_interval
 from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
-
-PACKAGES = ("infojax", "jax", "jaxlib", "flax", "optax", "brax", "gymnasium", "hydra-core", "orbax-checkpoint", "numpy")
-OWN_FILES = ("config.yaml", "metrics.jsonl", "summary.json", "status.json", "evaluation.npz", "report.html")
-OWN_FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "mlruns")
 
 
 class Run(NamedTuple):
@@ -93,11 +93,7 @@ def train(
     """
     words = [f"experiment={experiment}"] if experiment else [f"agent={agent}", f"env={env}"]
     words += [f"objective={objective}"] if objective else []
-    if isinstance(overrides, Mapping):
-        words += [f"{key}={configuration.word(value)}" for key, value in overrides.items()]
-    else:
-        words += list(overrides)
-    config = configuration.compose(words, config_dir=config_dir)
+    config = configuration.compose([*words, *configuration.words_of(overrides)], config_dir=config_dir)
     train_from_config(config)
     return load(configuration.run_directory(config))
 
@@ -107,20 +103,13 @@ def train_from_config(config: dict[str, Any]) -> dict[str, Any]:
     limit_cpu_threads(config["cpu_threads"])
     built = configuration.build(config)
     run_dir = Path(configuration.run_directory(config))
-    done = _prepare(run_dir, config)
+    done = prepare(run_dir, config)
     if done is not None:
         print_result(done, run_dir)
         return done
-    _use_compilation_cache()
-    try:
-        summary = _run(built, config, run_dir)
-    except KeyboardInterrupt:
-        _status(run_dir, "failed", "interrupted; the same command goes on from the last checkpoint")
-        raise
-    except Exception as error:
-        _status(run_dir, "failed", f"{type(error).__name__}: {error}")
-        raise
-    return summary
+    use_compilation_cache()
+    with failures_noted(run_dir, "interrupted; the same command goes on from the last checkpoint"):
+        return _run(built, config, run_dir)
 
 
 def resume(run_dir: str | Path) -> dict[str, Any]:
@@ -153,14 +142,6 @@ def evaluate(run_dir: str | Path) -> dict[str, Any]:
     return summary
 
 
-def saved_config(run_dir: str | Path) -> dict[str, Any]:
-    """The resolved configuration of a run directory."""
-    path = Path(run_dir) / "config.yaml"
-    if not path.exists():
-        raise UserError(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
-    return configuration.read(path)
-
-
 def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
     session = _session(configuration.build(config), config)
     store = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
@@ -169,38 +150,6 @@ def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
     if restored is None:
         raise UserError(f"{run_dir} has no readable checkpoint yet; train it first with the command that made it")
     return session, restored
-
-
-def _prepare(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Make the run directory ready; the summary when it holds this very run, finished."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        probe = run_dir / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"run_dir={run_dir} cannot be written ({error.strerror}); choose a folder you may write to"
-        ) from error
-    saved = run_dir / "config.yaml"
-    if config["overwrite"]:
-        for name in OWN_FILES:
-            (run_dir / name).unlink(missing_ok=True)
-        for name in OWN_FOLDERS:
-            shutil.rmtree(run_dir / name, ignore_errors=True)
-    elif saved.exists():
-        different = configuration.difference(configuration.read(saved), config)
-        if different:
-            raise UserError(
-                f"run_dir={run_dir} holds another run: it differs in {', '.join(different[:4])}"
-                f"{' and more' if len(different) > 4 else ''}; choose another run_dir, or overwrite=true to begin anew"
-            )
-        status = run_dir / "status.json"
-        summary = run_dir / "summary.json"
-        if status.exists() and summary.exists() and json.loads(status.read_text())["status"] == "done":
-            return json.loads(summary.read_text())
-    configuration.write(saved, config)
-    return None
 
 
 def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
@@ -235,7 +184,7 @@ def _session(built: configuration.Built, config: dict[str, Any]) -> Session:
 def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        clock = stack.enter_context(_compile_clock())
+        clock = stack.enter_context(compile_clock())
         session = _session(built, config)
         plan, seeds = session.plan, session.seeds
         store: Checkpoints = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
@@ -256,7 +205,7 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
                 batch.restore(blob)
         metrics_file = MetricsFile(run_dir / "metrics.jsonl")
         metrics_file.truncate(record["position"])
-        _status(run_dir, "running", "")
+        set_status(run_dir, "running", "")
         found: Evaluation | None = None
         watched: tuple[str, float] | None = None
         total = plan.chunks * plan.steps_per_chunk
@@ -300,7 +249,7 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
                 store.save(chunk, state, [batch.save() for batch in session.batches], saved, score)
             if stopped and chunk < plan.chunks:
                 reason = f"stopped by SIGTERM at step {step}; the same command goes on from there"
-                _status(run_dir, "running", reason)
+                set_status(run_dir, "running", reason)
                 raise SystemExit(0)
 
         if found is None:  # killed between the last checkpoint and here
@@ -313,7 +262,7 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
     summary = _summary(config, _last_rows(run_dir / "metrics.jsonl", seeds), timing)
     write_json(run_dir / "summary.json", summary)
     figures(run_dir)
-    _status(run_dir, "done", "")
+    set_status(run_dir, "done", "")
     print_result(summary, run_dir)
     return summary
 
@@ -341,12 +290,8 @@ def _last_rows(path: Path, seeds: Sequence[int]) -> dict[str, list[float]]:
 
 
 def _summary(config: dict[str, Any], values: dict[str, list[float]], timing: dict[str, float]) -> dict[str, Any]:
-    metrics = {}
-    for name, per_seed in values.items():
-        mean, low, high = map(float, bootstrap_interval(np.asarray(per_seed, np.float64)))
-        metrics[name] = {"mean": mean, "low": low, "high": high, "per_seed": per_seed}
     return {
-        "metrics": metrics,
+        "metrics": summarised(values),
         "agent": config["choices"]["agent"],
         "objective": config["choices"]["objective"],
         "env": config["choices"]["env"],
@@ -354,79 +299,9 @@ def _summary(config: dict[str, Any], values: dict[str, list[float]], timing: dic
         "total_steps": config["total_steps"],
         "num_seeds": config["num_seeds"],
         "seed": config["seed"],
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "git_commit": _git_commit(),
+        **origin(),
         **timing,
     }
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from; None for an installed wheel."""
-    folder = Path(__file__).parent
-    if not (folder.parent.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _status(run_dir: Path, status: str, reason: str) -> None:
-    write_json(run_dir / "status.json", {"status": status, "reason": reason})
-
-
-def limit_cpu_threads(count: int | None) -> None:
-    """Give XLA `count` threads on the CPU; None leaves it one per core. It must come before jax computes anything.
-
-    Handing a small matrix product to another thread costs more than the product: see benchmarks/rl.
-    """
-    # XLA reads this variable once, when jax starts; there is no jax option for it.
-    if count is None or os.environ.get("NPROC") == str(count):
-        return
-    if _jax_has_started():
-        warnings.warn(
-            f"cpu_threads={count} comes too late, jax has already started in this process; "
-            f"restart it and train before anything else, or set the environment variable NPROC={count}",
-            stacklevel=3,
-        )
-        return
-    os.environ["NPROC"] = str(count)
-
-
-def _jax_has_started() -> bool:
-    """Whether jax has made its devices: from then on it refuses to change their number."""
-    devices = jax.config.values["jax_num_cpu_devices"]
-    try:
-        jax.config.update("jax_num_cpu_devices", 1 if devices != 1 else 2)
-    except RuntimeError:
-        return True
-    jax.config.update("jax_num_cpu_devices", devices)
-    return False
-
-
-def _use_compilation_cache() -> None:
-    """Compiled programs are kept in the user's cache folder, so that the next start is quick."""
-    if jax.config.values.get("jax_compilation_cache_dir") is None:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "infojax" / "xla"))
-
-
-@contextlib.contextmanager
-def _compile_clock() -> Iterator[list[float]]:
-    """Seconds of every compilation while this is open."""
-    seconds: list[float] = []
-    listening = [True]
-
-    def listen(event: str, duration_secs: float, **_: Any) -> None:
-        if listening[0] and event == "/jax/core/compile/backend_compile_duration":
-            seconds.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seconds
-    finally:
-        listening[0] = False
 
 
 @contextlib.contextmanager
@@ -444,4 +319,14 @@ def _termination() -> Iterator[list[bool]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-__all__ = ["LoopState", "Run", "evaluate", "load", "resume", "train", "train_from_config"]
+__all__ = [
+    "LoopState",
+    "Run",
+    "evaluate",
+    "limit_cpu_threads",
+    "load",
+    "resume",
+    "saved_config",
+    "train",
+    "train_from_config",
+]

@@ -1,7 +1,7 @@
-"""The command `infojax`: `train` is a Hydra application, the other words take run directories.
+"""The command `infojax`: `train` and `estimate` are Hydra applications, the other words take run directories.
 
 What a user can mend is one sentence on stderr and exit code 2. Hydra raises its errors to us (HYDRA_FULL_ERROR) and we
-say them in our words; whoever sets that variable himself gets the traceback too. jax is imported when training begins.
+say them in our words; whoever sets that variable himself gets the traceback too. jax is imported when work begins.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK if stop.code is None else FAILED
     except KeyboardInterrupt:
-        print("\ninfojax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("\ninfojax: interrupted; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of `infojax … | head` has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it replaces a stream that Python flushes at exit
@@ -100,7 +101,9 @@ def _dispatch(words: list[str]) -> None:
     if words[0] in COMMANDS:
         return COMMANDS[words[0]].run(words[1:])
     if "=" in words[0]:
-        raise _Wrong(f"{words[0]} needs a command before it; did you mean infojax train {' '.join(words)}?")
+        group = words[0].partition("=")[0]
+        app = next((app for app in configuration.APPS.values() if group in app.groups), configuration.TRAIN)
+        raise _Wrong(f"{words[0]} needs a command before it; did you mean infojax {app.name} {' '.join(words)}?")
     near = difflib.get_close_matches(words[0], COMMANDS, n=1)
     meant = f"did you mean infojax {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
     raise _Wrong(f"{words[0]} is not a command; {meant}")
@@ -110,18 +113,21 @@ def _overview() -> None:
     """What there is: commands and everything that a configuration can choose."""
     lines = [f"infojax {__version__}: reinforcement learning and test-time adaptation driven by information", ""]
     lines += [f"  infojax {command.usage:<34} {command.purpose}" for command in COMMANDS.values()]
-    for group, title in (("agent", "agents"), ("objective", "objectives"), ("experiment", "experiments")):
+    for group, title in TITLES.items():
+        families: dict[str, list[str]] = {}
+        for name in configuration.options(group, gymnasium=False):
+            family, _, leaf = name.rpartition("/")
+            families.setdefault(family, []).append(leaf)
+        families.pop("gymnasium", None)
         lines += ["", f"{title} ({group}=NAME)"]
-        lines += [f"  {name:<34} {_purpose(group, name)}" for name in configuration.options(group)]
-    lines += ["", "environments (env=NAME)"]
-    families: dict[str, list[str]] = {}
-    for name in configuration.options("env", gymnasium=False):
-        family, _, leaf = name.rpartition("/")
-        families.setdefault(family, []).append(leaf)
-    families.pop("gymnasium", None)
-    lines += [f"  {family + '/':<14} {', '.join(names)}" for family, names in families.items()]
-    lines += ["  gymnasium/     every id that Gymnasium knows, such as gymnasium/HalfCheetah-v5"]
-    lines += ["", "infojax train --help lists every option; infojax COMMAND --help says more."]
+        lines += [f"  {name:<34} {_purpose(group, name)}" for name in families.pop("", [])]
+        for family, names in families.items():
+            told = textwrap.wrap(", ".join(names), 100, break_on_hyphens=False)
+            lines += [f"  {family + '/' if index == 0 else '':<14} {line}" for index, line in enumerate(told)]
+        if group == "env":
+            lines += ["  gymnasium/     every id that Gymnasium knows, such as gymnasium/HalfCheetah-v5"]
+    words = " and ".join(f"infojax {name} --help" for name in configuration.APPS)
+    lines += ["", f"{words} list every option; infojax COMMAND --help says more."]
     print("\n".join(lines))
 
 
@@ -132,47 +138,88 @@ def _purpose(group: str, name: str) -> str:
     return next((comment for comment in comments if not comment.startswith("@package")), "")
 
 
-# --- train -------------------------------------------------------------------------------------------------------
+# --- train and estimate ------------------------------------------------------------------------------------------
 
 
 def _train(words: list[str]) -> None:
+    configuration.configs_folder()  # says so where the package is not installed
+    configuration.register_gymnasium()
+    _application(configuration.TRAIN, _job, words)
+
+
+def _estimate(words: list[str]) -> None:
+    begun = len(configuration.Record.begun)
+    try:
+        _application(configuration.ESTIMATE, _estimate_job, words)
+    finally:  # a sweep of which a job failed has a table of the others
+        for folder in configuration.Record.begun[begun:]:
+            _tabled(folder)
+
+
+def _application(app: configuration.App, job: Callable[[DictConfig], float], words: list[str]) -> None:
+    """Let Hydra compose the configuration, or those of a sweep, and hand each to `job`."""
     flags, overrides, parsed = _parse(words)
     if parsed.cfg == "job" and not parsed.resolve:
         flags = [*flags, "--resolve"]
-    configuration.configs_folder()  # says so where the package is not installed
-    configuration.register_gymnasium()
-    application = hydra.main(version_base="1.3", config_path=f"pkg://{configuration.CONFIGS}", config_name="train")
+    configuration.configs_folder()
+    folders = configuration.folders_of(overrides, parsed.config_dir)
+    application = hydra.main(version_base="1.3", config_path=f"pkg://{configuration.CONFIGS}", config_name=app.name)
     composing = configuration.COMPOSITION_ERRORS if parsed.multirun else (*configuration.COMPOSITION_ERRORS, ValueError)
-    with _argv([*flags, *overrides]), _told_jobs() if parsed.multirun else contextlib.nullcontext():
-        try:
-            application(_job)()
-        except composing as error:
-            if _is_user_error(error):
-                raise
-            folders = configuration.folders_of(overrides, parsed.config_dir)
-            raise _Wrong(configuration.explain(error, overrides, folders)) from error
+    try:
+        if parsed.multirun:
+            overrides = configuration.spelt_out(overrides, app, folders)
+        with _argv([*flags, *overrides]), _told_jobs() if parsed.multirun else contextlib.nullcontext():
+            application(job)()
+    except composing as error:
+        if _is_user_error(error):
+            raise
+        raise _Wrong(configuration.explain(error, overrides, folders, app)) from error
 
 
 def _job(config: DictConfig) -> float:
-    """One job of Hydra's: a plain configuration, checked, trained. Returns the headline metric for sweepers."""
+    """One job of `infojax train`. Returns the headline metric for sweepers."""
+    return _done(config, configuration.TRAIN, _trained)
+
+
+def _estimate_job(config: DictConfig) -> float:
+    """One job of `infojax estimate`. Returns the mean of the value for sweepers."""
+    return _done(config, configuration.ESTIMATE, _estimated)
+
+
+def _done(config: DictConfig, app: configuration.App, run: Callable[[dict[str, Any]], dict[str, Any]]) -> float:
+    """One job of Hydra's: a plain configuration, checked, run."""
     settings = HydraConfig.get()
     try:
-        plain = configuration.plain(config, settings.runtime.choices)
+        plain = configuration.plain(config, settings.runtime.choices, app)
         configuration.check_run_directory(plain)
-        summary = _trained(plain)
+        if settings.mode == RunMode.MULTIRUN:
+            configuration.record_run(Path(settings.sweep.dir), configuration.run_directory(plain))
+        summary = run(plain)
     except Exception as error:
         if settings.mode != RunMode.MULTIRUN:
             raise _Stopped(error) from error
         # The other jobs of a sweep go on; Hydra raises the first error when all have ended.
         print(f"infojax: job {settings.job.num}: {_sentence(error) or repr(error)}", file=sys.stderr, flush=True)
         raise
-    return float(summary["metrics"].get(summary.get("headline"), {}).get("mean", math.nan))
+    return float((summary["metrics"].get(summary.get("headline")) or {}).get("mean") or math.nan)
 
 
 def _trained(config: dict[str, Any]) -> dict[str, Any]:
     from infojax.run import training
 
     return training.train_from_config(config)
+
+
+def _estimated(config: dict[str, Any]) -> dict[str, Any]:
+    from infojax.run import estimation
+
+    return estimation.estimate_from_config(config)
+
+
+def _tabled(folder: Path) -> None:
+    from infojax.run import estimates
+
+    estimates.print_sweep(folder)
 
 
 def _parse(words: list[str]) -> tuple[list[str], list[str], argparse.Namespace]:
@@ -207,14 +254,15 @@ def _completion(words: list[str]) -> None:
         return _train(words)
     if not typed or (len(typed) == 1 and not line.endswith(" ")):
         return print(" ".join([*COMMANDS, "--help", "--version"]))
-    if typed[0] != "train":
+    if typed[0] not in configuration.APPS:
         return None
+    app = configuration.APPS[typed[0]]
     group, equals, _ = ("" if line.endswith(" ") else typed[-1]).partition("=")
-    if equals and group in configuration.GROUPS:  # with the names in sub-folders, which Hydra leaves out
+    if equals and group in app.groups:  # with the names in sub-folders, which Hydra leaves out
         return print(" ".join(f"{group}={name}" for name in configuration.options(group)))
-    rest = line.split("train", 1)[1].lstrip()
+    rest = line.split(app.name, 1)[1].lstrip()
     with _environment(COMP_LINE=f"infojax {rest}"):
-        return _train(words)
+        return COMMANDS[app.name].run(words)
 
 
 # --- commands that take run directories --------------------------------------------------------------------------
@@ -265,9 +313,18 @@ def _report(words: list[str]) -> None:
 
 COMMANDS = {
     "train": Command("train [KEY=VALUE …]", "train an agent, or go on where the same command was stopped", _train),
+    "estimate": Command("estimate [KEY=VALUE …]", "estimate mutual information from samples, and judge it", _estimate),
     "resume": Command("resume RUN_DIR", "go on with a stopped run, or show the result of a finished one", _resume),
     "evaluate": Command("evaluate RUN_DIR", "evaluate the newest checkpoint of a run", _evaluate),
-    "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs", _report),
+    "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs, or of a sweep", _report),
+}
+TITLES = {
+    "agent": "agents",
+    "objective": "objectives",
+    "experiment": "experiments",
+    "env": "environments",
+    "estimator": "estimators of mutual information",
+    "data": "samples to estimate from",
 }
 
 

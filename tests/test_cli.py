@@ -98,6 +98,7 @@ WRONG = [
     # syntax
     ("agent=", "agent= chooses nothing; write agent=NAME; there are diayn"),
     ("foo", "foo is not of the form KEY=VALUE"),
+    ("estimator=ksg", "estimator does not exist in infojax train, which chooses agent and objective and env"),
     ("diayn", "did you mean agent=diayn or objective=diayn?"),
     ("=3", "=3 has no key before the ="),
     ("run_dir={", "run_dir={ cannot be read; put quotes"),
@@ -136,7 +137,7 @@ def test_one_clear_sentence(words, sentence, trained, monkeypatch, capsys, tmp_p
     ("words", "sentence"),
     [
         ("trian", "trian is not a command; did you mean infojax train?"),
-        ("xyz", "xyz is not a command; the commands are train, resume, evaluate, report"),
+        ("xyz", "xyz is not a command; the commands are train, estimate, resume, evaluate, report"),
         ("agent=sac seed=1", "did you mean infojax train agent=sac seed=1?"),
         ("resume", "infojax resume needs a run directory"),
         ("resume nowhere", "nowhere is not a folder; give the folder that a run wrote"),
@@ -229,8 +230,12 @@ def test_a_sweep_runs_every_job_and_fails_if_one_did(trained, monkeypatch, capsy
 def test_a_sweep_leaves_its_record_beside_the_runs(trained, monkeypatch, tmp_path):
     assert run(monkeypatch, "train", "-m", ARENA, "agent=sac", "seed=range(2)") == 0
     assert [config["seed"] for config in trained] == [0, 1]
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["multirun.yaml"]
-    assert next(tmp_path.rglob("multirun.yaml")).is_relative_to(tmp_path / "runs" / "sweeps")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["multirun.yaml", "runs.txt"]
+    sweep = next(tmp_path.rglob("multirun.yaml")).parent
+    assert sweep.is_relative_to(tmp_path / "runs" / "sweeps")
+    named = [f"../../{configuration.run_name(config)}" for config in trained]
+    assert (sweep / "runs.txt").read_text().splitlines() == named
+    assert configuration.runs_of(sweep) == []  # neither began
 
 
 def test_a_sweeper_sees_the_headline_metric(trained, monkeypatch):

@@ -6,10 +6,8 @@ asked for at any time, of unfinished runs too. Skill k of one seed has nothing t
 is drawn per skill is drawn per seed.
 """
 
-import base64
 import html
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,12 +24,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from infojax.run.config import NEUTRAL
-from infojax.run.log import pictures, place, result_rows, table_names, title, unit
+from infojax.run import estimates
+from infojax.run.config import NEUTRAL, runs_of
+from infojax.run.drawing import COLOURS, image, page, save, tidy, write_text
+from infojax.run.log import pictures, place, read_json, result_rows, table_names, title, unit, whole_rows
 from infojax.run.statistics import Statistic, bootstrap_interval
 
-# Told apart with any colour vision: Paul Tol's muted set, ordered so that neighbours differ most, and two of Okabe-Ito.
-COLOURS = ("#332288", "#DD6677", "#117733", "#E0B94A", "#66BBEE", "#882255", "#44AA99", "#999933", "#AA4499")
 PLACES = {"stochastic": "#0072B2", "deterministic": "#D55E00", "training": "#6B6B6B"}
 HEADLINES = (  # the panels of learning_curves.png, by the last part of a metric's name
     ("mutual_information",),
@@ -44,7 +42,6 @@ HEADLINES = (  # the panels of learning_curves.png, by the last part of a metric
 DULL_WHERE_CONSTANT = ("intrinsic_reward", "length")
 SMALL_PER_ROW = 4
 MOST_SMALL = 8
-DPI = 130
 
 Curves = dict[int, tuple[np.ndarray, np.ndarray]]  # seed -> steps, values; values may be NaN
 
@@ -82,7 +79,7 @@ def read_run(run_dir: str | Path) -> RunData:
     if not (run_dir / "config.yaml").is_file():
         raise _user_error(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")) or {}
-    rows = _rows(run_dir / "metrics.jsonl")
+    rows, _ = whole_rows(run_dir / "metrics.jsonl")
     found: dict[str, dict[int, list[tuple[int, float]]]] = {}
     for row in rows:
         for name, value in row.items():
@@ -96,25 +93,8 @@ def read_run(run_dir: str | Path) -> RunData:
         for name, by in found.items()
     }
     step = max((int(row["step"]) for row in rows), default=0)
-    summary = _json(run_dir / "summary.json")
+    summary = read_json(run_dir / "summary.json")
     return RunData(run_dir, config, _status(run_dir, step, config.get("total_steps")), curves, step, summary)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = []
-    for index, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-            rows.append(row | {"step": int(row["step"]), "seed": int(row["seed"])})
-        except (ValueError, KeyError, TypeError) as error:
-            if index == len(lines) - 1:  # torn by a kill; the run cuts it off when it goes on
-                break
-            raise _user_error(
-                f"line {index + 1} of {path} is not a row of metrics; the file was changed since the run wrote it: put "
-                "it back, or train again with overwrite=true"
-            ) from error
-    return rows
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -126,16 +106,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return {}
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _status(run_dir: Path, step: int, total: int | None) -> str:
-    status = _json(run_dir / "status.json")
+    status = read_json(run_dir / "status.json")
     if status.get("status") == "done":
         return "finished"
     where = f"at step {step:,}" + (f" of {total:,}" if total else "") if step else "nothing logged yet"
@@ -179,7 +151,7 @@ def figures(run_dir: str | Path) -> list[Path]:
     if arrays:
         drawn |= {name: draw(run, arrays) for name, draw in EVALUATION_PICTURES.items()}
     folder = run.run_dir / "figures"
-    return [_save(figure, folder / name) for name, figure in drawn.items() if figure is not None]
+    return [save(figure, folder / name) for name, figure in drawn.items() if figure is not None]
 
 
 def learning_curves(run: RunData) -> Figure:
@@ -354,7 +326,7 @@ def _seed_panels(
         draw(axes, 0, mode, False)
         if len(modes) > 1:
             axes.set_title(f"seed {_seed(run, 0)}, {'deterministic' if mode else 'stochastic'} acting", fontsize=10)
-        _tidy(axes, 9)
+        tidy(axes, 9)
         if index:
             axes.set_ylabel("")
     for index, seed in enumerate(others):
@@ -363,7 +335,7 @@ def _seed_panels(
         draw(axes, seed, modes[0], True)
         if len(modes) > 1:
             axes.set_title(f"seed {_seed(run, seed)}", fontsize=8)
-        _tidy(axes, 7)
+        tidy(axes, 7)
         if column:
             axes.set_ylabel("")
     left = len(arrays["positions"]) - 1 - len(others)
@@ -450,18 +422,7 @@ def _label_curves(axes: Axes, name: str) -> None:
     if measure == "%":
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.grid(color="#E6E6E6", lw=0.6)
-    _tidy(axes, 9)
-
-
-def _tidy(axes: Axes, size: int) -> None:
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=size - 1, color="#888888")
-    axes.xaxis.label.set_fontsize(size)
-    axes.yaxis.label.set_fontsize(size)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#888888")
+    tidy(axes, 9)
 
 
 def _heading(figure: Figure, run: RunData, words: str) -> Figure:
@@ -494,12 +455,6 @@ def _constant(curves: Iterable[Curves]) -> bool:
     return len(finite) == 0 or bool(np.ptp(finite) == 0)
 
 
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, facecolor="white")
-    return path
-
-
 # --- the report --------------------------------------------------------------------------------------------------
 
 
@@ -507,7 +462,8 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
     """Write one self-contained page about runs: tables with intervals, curves over seeds, the runs' own pictures.
 
     Args:
-        run_dirs: run directories; those that differ only in their seeds are pooled.
+        run_dirs: run directories, all of training or all of estimations, or folders of sweeps; runs that differ only in
+            their seeds are pooled.
         output: the .html file, or a folder for report.html; None is the run directory, or for several runs the folder
             `report` here. The pictures of the curves also go into `figures/` beside it, as PNG.
         statistic: `mean`, or `iqm` for the interquartile mean; either with its 95 % bootstrap interval over seeds.
@@ -516,35 +472,59 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
         The page.
 
     Raises:
-        UserError: a folder that is no run directory, runs that all have logged nothing, a place that cannot be written.
+        UserError: a folder that is no run directory, runs that all have logged nothing, runs of both kinds, a place
+            that cannot be written.
     """
     if statistic not in ("mean", "iqm"):
         raise _user_error(f"statistic={statistic!r} is unknown; choose mean or iqm")
-    folders = list({Path(folder).resolve(): Path(folder) for folder in run_dirs}.values())
-    if not folders:
+    given = list({Path(folder).resolve(): Path(folder) for folder in run_dirs}.values())
+    if not given:
         raise _user_error("a report needs at least one run directory, such as runs/NAME")
+    folders = list({run.resolve(): run for folder in given for run in runs_of(folder)}.values())
+    if not folders:
+        names = ", ".join(str(folder) for folder in given)
+        raise _user_error(f"{names} keeps a sweep none of whose runs began; run it again, or give a run directory")
     runs = [read_run(folder) for folder in folders]
     if not any(run.curves for run in runs):
         names = ", ".join(str(folder) for folder in folders)
         raise _user_error(f"{names} logged nothing yet, so there is nothing to report; train first")
-    page = _page_path(folders, output)
+    path = _page_path(given, output)
+    if _all_estimations(runs):
+        return _written(path, lambda: estimates.report_page([run.run_dir for run in runs if run.curves], path))
     groups, notes = group_runs([run for run in runs if run.curves])
-    try:
-        (page.parent / "figures").mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
         curves: dict[str, Path] = {}
         names = {name for group in groups for name in group.curves}
-        prefix = "report" if page.stem == "report" else f"report_{page.stem}"
+        prefix = "report" if path.stem == "report" else f"report_{path.stem}"
         for name in table_names(names):
-            path = page.parent / "figures" / f"{prefix}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
-            curves[name] = _save(compare(groups, name, statistic), path)
+            picture = path.parent / "figures" / f"{prefix}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
+            curves[name] = save(compare(groups, name, statistic), picture)
         own = {run.run_dir: _own_pictures(run) for run in runs if run.curves}
-        text = _page(runs, groups, notes, curves, own, statistic)
-        draft = page.with_name(f"{page.name}.tmp")
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, page)
+        write_text(path, _page(runs, groups, notes, curves, own, statistic))
+
+    return _written(path, write)
+
+
+def _written(path: Path, write: Callable[[], Any]) -> Path:
+    try:
+        (path.parent / "figures").mkdir(parents=True, exist_ok=True)
+        write()
     except OSError as error:
-        raise _user_error(f"{page} cannot be written ({error.strerror}); give another place with output=") from error
-    return page
+        raise _user_error(f"{path} cannot be written ({error.strerror}); give another place with output=") from error
+    return path
+
+
+def _all_estimations(runs: Sequence[RunData]) -> bool:
+    """Whether these runs are estimations; runs of both kinds have nothing to be laid beside one another."""
+    kinds: dict[bool, list[Path]] = {}
+    for run in runs:
+        kinds.setdefault(estimates.is_estimation(run.config), []).append(run.run_dir)
+    if len(kinds) > 1:
+        raise _user_error(
+            f"{kinds[True][0]} is an estimation and {kinds[False][0]} is training; report them in two commands"
+        )
+    return True in kinds
 
 
 def group_runs(runs: Sequence[RunData]) -> tuple[list[Group], list[str]]:
@@ -653,19 +633,6 @@ def _own_pictures(run: RunData) -> list[Path]:
     return sorted(own, key=lambda path: (order.index(path.name) if path.name in order else len(order), path.name))
 
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
-table { border-collapse: collapse; margin: 0.8rem 0; }
-caption { text-align: left; color: #555; padding-bottom: 0.4rem; }
-th, td { padding: 0.25rem 0.8rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td .interval { color: #666; font-size: 0.85em; display: block; }
-tr.place th { background: #f3f3f3; } .unfinished { color: #a33; } .wide { overflow-x: auto; }
-img { max-width: 100%; height: auto; } figure { display: inline-block; margin: 0.4rem 0; } code { font-size: 0.9em; }
-"""
-
-
 def _page(
     runs: Sequence[RunData],
     groups: Sequence[Group],
@@ -689,21 +656,17 @@ def _page(
         "<h2>Learning curves</h2>",
         f"<p>Thin lines are seeds; the thick line is their {word} at the steps that all of them have reached, with its "
         "95&nbsp;% bootstrap interval.</p>",
-        *(_image(path, name) for name, path in curves.items() if name not in training),
+        *(image(path, name) for name, path in curves.items() if name not in training),
     ]
     if training:
         parts.append("<details><summary>More about training</summary>")
-        parts += [_image(curves[name], name) for name in training]
+        parts += [image(curves[name], name) for name in training]
         parts.append("</details>")
     for run_dir, paths in own.items():
         if paths:
             parts.append(f"<h2>{html.escape(run_dir.resolve().name)}</h2>")
-            parts += [_image(path, f"{run_dir.resolve().name}: {path.stem.replace('_', ' ')}") for path in paths]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{html.escape(heading)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+            parts += [image(path, f"{run_dir.resolve().name}: {path.stem.replace('_', ' ')}") for path in paths]
+    return page(heading, parts)
 
 
 def _runs_table(runs: Sequence[RunData]) -> str:
@@ -759,11 +722,6 @@ def _results_table(groups: Sequence[Group], word: str) -> str:
         lines.append(f"<tr><td>{html.escape(key[1])}</td>{''.join(tags)}</tr>")
     caption = f"{word} over seeds of the last logged value, below it the 95&nbsp;% bootstrap interval"
     return f'<div class="wide"><table><caption>{caption}</caption>{"".join(lines)}</table></div>'
-
-
-def _image(path: Path, words: str) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<figure><img alt="{html.escape(words, quote=True)}" src="data:image/png;base64,{data}"></figure>'
 
 
 __all__ = ["compare", "entries", "figures", "group_runs", "read_run", "report"]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from infojax.info import gaussian
 from infojax.types import Array, EnvSpec, Key, Metrics, Objective, Positive, Transition, keep_context
 
 
@@ -24,10 +25,10 @@ def make(spec: EnvSpec, *, smallest_scale: Positive = 0.01) -> Objective:
         return MineState(jnp.zeros((), jnp.float32), zeros, zeros)
 
     def reward(state: MineState, transitions: Transition) -> Array:
-        variance = jnp.maximum(state.square - jnp.square(state.mean), smallest_scale**2)
-        mean, spread = (jnp.broadcast_to(x, transitions.next_observation.shape) for x in (state.mean, variance))
-        squared = jnp.square(transitions.next_observation - mean) / spread
-        return jnp.mean(0.5 * (squared + jnp.log(2 * jnp.pi * spread)), axis=-1)
+        scale = jnp.sqrt(jnp.maximum(state.square - jnp.square(state.mean), smallest_scale**2))
+        # −log p(x) = D(p moved to x ‖ p) + H(p) − d/2: equal scales leave of the divergence the square alone.
+        moved = gaussian.diagonal_kl_divergence(transitions.next_observation, scale, state.mean, scale)
+        return (moved + gaussian.diagonal_entropy(scale)) / scale.size - 0.5
 
     def observe(state: MineState, transitions: Transition) -> MineState:
         values = transitions.next_observation

@@ -75,16 +75,19 @@ def make(
             f"objective.prior={list(prior)} must be {num_skills} positive probabilities that sum to 1 "
             f"(got {len(prior)}, sum {sum(prior):g}); use null for the uniform prior"
         )
-    uniform = -jnp.log(jnp.full((num_skills,), num_skills, jnp.float32))
-    log_prior = uniform if prior is None else jnp.log(jnp.asarray(prior, jnp.float32))
+    log_prior = jnp.log(jnp.asarray(prior or [1 / num_skills] * num_skills, jnp.float32))
     prior_entropy = categorical.entropy(log_prior)
     network = mlp(hidden_sizes, num_skills, activation=activation)
     optimizer = adam(learning_rate)
 
-    def log_q(discriminator: Any, observation: Array) -> Array:
-        """(…, K) log q(z|s) of every skill; the input is the observation, never the learner's context."""
+    def predict(discriminator: Any, observation: Array) -> Array:
+        """(…, K) logits of q(z|s); the input is the observation, never the learner's context."""
         chosen = observation if features is None else observation[..., jnp.asarray(indices)]
-        return jax.nn.log_softmax(network.apply(discriminator, chosen))
+        return network.apply(discriminator, chosen)
+
+    def surprisal(logits: Array, skill: Array) -> Array:
+        """(…) −log of the probability that the logits give to the skill: the cross entropy from the one-hot."""
+        return categorical.cross_entropy(jnp.where(skill > 0, 0.0, -jnp.inf), logits)
 
     def init(key: Key) -> DIAYNState:
         discriminator = network.init(key, len(indices))
@@ -94,13 +97,12 @@ def make(
         return jax.nn.one_hot(jax.random.categorical(key, log_prior), num_skills, dtype=jnp.float32)
 
     def reward(state: DIAYNState, transitions: Transition) -> Array:
-        log_probability = jnp.sum(log_q(state.discriminator, getattr(transitions, reward_on)) * transitions.context, -1)
-        return log_probability - transitions.context @ log_prior
+        logits = predict(state.discriminator, getattr(transitions, reward_on))
+        return surprisal(log_prior, transitions.context) - surprisal(logits, transitions.context)
 
     def update(state: DIAYNState, transitions: Transition, key: Key) -> tuple[DIAYNState, Metrics]:
         def loss(discriminator: Any) -> Array:
-            log_probability = log_q(discriminator, getattr(transitions, train_on))
-            return -jnp.mean(jnp.sum(log_probability * transitions.context, axis=-1))
+            return jnp.mean(surprisal(predict(discriminator, getattr(transitions, train_on)), transitions.context))
 
         value, gradient = jax.value_and_grad(loss)(state.discriminator)
         step, optimizer_state = optimizer.update(gradient, state.optimizer)
@@ -111,19 +113,19 @@ def make(
     def report(state: DIAYNState, transitions: Transition, where: Array | None = None) -> Metrics:
         """Held-out I(S;Z) from the log-probability of the true skill, never from the entropy of the predictions."""
         mask = jnp.ones(transitions.reward.shape, bool) if where is None else where
-        log_probability = log_q(state.discriminator, getattr(transitions, reward_on))
+        logits = predict(state.discriminator, getattr(transitions, reward_on))
         true = jnp.argmax(transitions.context, axis=-1)
-        predicted = jnp.argmax(log_probability, axis=-1)
+        predicted = jnp.argmax(logits, axis=-1)
         weight = mask.astype(jnp.float32)
         pairs = jnp.zeros((num_skills, num_skills), jnp.float32).at[true, predicted].add(weight)
         total = jnp.maximum(jnp.sum(weight), 1)
         return {
             "mutual_information": bounds.barber_agakov(
-                jnp.sum(log_probability * transitions.context, axis=-1), prior_entropy, where=mask
+                -surprisal(logits, transitions.context), prior_entropy, where=mask
             ),
             "mutual_information_ceiling": prior_entropy,
             "accuracy": jnp.sum(jnp.where(true == predicted, weight, 0)) / total,
-            "discriminator_entropy": jnp.sum(jnp.where(mask, categorical.entropy(log_probability), 0)) / total,
+            "discriminator_entropy": jnp.sum(jnp.where(mask, categorical.entropy(logits), 0)) / total,
             "confusion": pairs / jnp.maximum(jnp.sum(pairs, axis=1, keepdims=True), 1),
         }
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from infojax.info import bounds
+from infojax.info import bounds, gaussian
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import adam
 from infojax.objectives.diayn import select_features
@@ -44,11 +44,15 @@ def make(
     optimizer = adam(learning_rate)
 
     def log_q(discriminator: Any, observation: Array, skill: Array) -> Array:
-        """(N,) log-density of the true skill under the diagonal Gaussian that the observation predicts."""
+        """(N,) log-density of the true skill under the diagonal Gaussian q that the observation predicts.
+
+        −log q(z) = D(q moved to z ‖ q) + H(q) − d/2: equal scales leave of the divergence the square alone.
+        """
         chosen = observation if features is None else observation[..., jnp.asarray(indices)]
         mean, raw_scale = jnp.split(network.apply(discriminator, chosen), 2, axis=-1)
         scale = jax.nn.softplus(raw_scale) + min_scale
-        return jnp.sum(jax.scipy.stats.norm.logpdf(skill, jnp.tanh(mean), scale), axis=-1)
+        moved = gaussian.diagonal_kl_divergence(skill, scale, jnp.tanh(mean), scale)
+        return skill_size / 2 - moved - gaussian.diagonal_entropy(scale)
 
     def init(key: Key) -> ContinuousDIAYNState:
         discriminator = network.init(key, len(indices))

@@ -28,6 +28,7 @@ from infojax.run.log import duration, number, pictures, read_json, whole_rows, w
 TOLERANCE = 0.05  # nats beside the interval, within which an estimate is right
 TRUSTED, DOUBTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00"
 PANELS_PER_ROW = 4
+MOST_NAMED = 12  # sources whose names have room under a panel
 WIDE = 150  # columns of a table that goes into a file or a pipe
 
 
@@ -318,32 +319,40 @@ def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: st
 
 
 def truth_against_estimate(results: Sequence[Result]) -> Figure | None:
-    """A panel for each estimator: every seed of every source, with its interval; filled where trusted."""
+    """A panel for each estimator: the sources in the order of their truth, every seed with its interval."""
     known = [result for result in results if result.truth is not None and len(result.values)]
     if not known:
         return None
     names = list(dict.fromkeys(result.estimator for result in known))
+    truths = {result.data: result.truth for result in known if result.truth is not None}
+    sources = sorted(truths, key=lambda name: (truths[name], name))
     columns = min(PANELS_PER_ROW, len(names))
     rows = -(-len(names) // columns)
-    highest = max(0.5, max(result.truth for result in known if result.truth is not None))
-    figure = Figure(figsize=(max(5.2, 3.1 * columns), 3.1 * rows + 1.0), layout="constrained")
+    named = len(sources) <= MOST_NAMED
+    height = 2.9 * rows + 1.0 + (0.055 * max(map(len, sources)) if named else 0)
+    figure = Figure(figsize=(max(6.4, 3.2 * columns), height), layout="constrained")
     first: Axes | None = None
     for index, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, index + 1, sharex=first, sharey=first)
+        axes = figure.add_subplot(rows, columns, index + 1, sharey=first)
         first = first or axes
-        _draw_against_truth(axes, [result for result in known if result.estimator == name], highest)
+        _draw_against_truth(axes, [result for result in known if result.estimator == name], sources, truths)
         bounds = {result.bound for result in known if result.estimator == name} - {""}
         axes.set_title(name + "".join(f" ({bound} bound)" for bound in bounds), fontsize=9, wrap=True)
-        axes.set_xlabel("truth (nats)" if index + columns >= len(names) else "")
+        last = index + columns >= len(names)  # of its column
+        axes.set_xticks(range(len(sources)) if named else [], sources if named and last else None)
+        axes.tick_params(axis="x", rotation=90, length=2)
+        axes.set_xlabel("" if named or not last else f"{len(sources)} sources, in the order of their truth")
         axes.set_ylabel("estimate (nats)" if index % columns == 0 else "")
         tidy(axes, 8)
+        if named and not last:
+            axes.set_xticklabels([])
     handles = [
-        Line2D([], [], color=TRUTH, lw=1.2, label=f"truth ± {TOLERANCE} nats"),
+        Line2D([], [], color=TRUTH, lw=1.6, label="truth"),
         *_verdict_handles(),
         Line2D([], [], color=DOUBTED, marker="^", ls="", ms=5, mfc="none", label="beyond the edge"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if columns < 3 else 4, frameon=False, fontsize=8)
-    figure.suptitle("Estimates against the truth (those of equal truth side by side)", fontsize=10, wrap=True)
+    figure.suptitle("Estimates against the truth", fontsize=10)
     return figure
 
 
@@ -354,26 +363,27 @@ def _verdict_handles() -> list[Line2D]:
     ]
 
 
-def _draw_against_truth(axes: Axes, results: Sequence[Result], highest: float) -> None:
-    low, high = -0.25 * highest, 1.45 * highest
-    line = np.array([-0.1 * highest, 1.1 * highest])
-    axes.fill_between(line, line - TOLERANCE, line + TOLERANCE, color=TRUTH, alpha=0.15, lw=0)
-    axes.plot(line, line, color=TRUTH, lw=1.0)
-    axes.grid(color="#E6E6E6", lw=0.6)
-    points = [(result, seed) for result in results for seed in range(len(result.values))]
-    truths = np.array([result.truth for result, _ in points], float)
-    for index, (result, seed) in enumerate(points):
-        equal = np.flatnonzero(np.abs(truths - truths[index]) < 0.01 * highest)
-        # Those of the same truth stand side by side, in a band that grows with their number.
-        step = min(0.02, 0.14 / len(equal)) * highest
-        x = truths[index] + step * (np.searchsorted(equal, index) - (len(equal) - 1) / 2)
-        _draw_estimate(
-            axes, x, float(result.values[seed]), result.intervals[seed], bool(result.trusted[seed]), low, high
-        )
-    axes.set_xlim(line[0], line[1])
+def _draw_against_truth(
+    axes: Axes, results: Sequence[Result], sources: Sequence[str], truths: Mapping[str, float]
+) -> None:
+    highest = max(0.5, *truths.values())
+    low, high = -0.2 * highest, 1.4 * highest
+    places, levels = np.arange(len(sources)), np.array([truths[name] for name in sources])
+    axes.hlines(levels, places - 0.48, places + 0.48, color=TRUTH, lw=1.6, zorder=1.5)
+    for place in places[1::2]:  # columns are told apart by their ground
+        axes.axvspan(place - 0.5, place + 0.5, color="#000000", alpha=0.035, lw=0)
+    for result in results:
+        count = len(result.values)
+        shifts = 0.7 * ((np.arange(count) + 0.5) / count - 0.5)
+        for shift, value, interval, trusted in zip(
+            shifts, result.values, result.intervals, result.trusted, strict=True
+        ):
+            place = sources.index(result.data) + shift
+            _draw_estimate(axes, place, float(value), interval, bool(trusted), low, high)
+    axes.set_xlim(-0.5, len(sources) - 0.5)
     axes.set_ylim(low, high)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="y", color="#E6E6E6", lw=0.6)
 
 
 def _draw_estimate(
@@ -402,24 +412,29 @@ def without_truth(results: Sequence[Result]) -> Figure | None:
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = figure.add_subplot()
     for result in unknown:
-        colour = COLOURS[names.index(result.estimator) % len(COLOURS)]
+        colour, mark = _style(names.index(result.estimator))
         y = sources.index(result.data) + shift * (names.index(result.estimator) - (len(names) - 1) / 2)
         for value, interval, trusted in zip(result.values, result.intervals, result.trusted, strict=True):
             axes.plot(interval, [y, y], color=colour, lw=1.0, alpha=0.8)
-            axes.plot([value], [y], "o", color=colour, mfc=colour if trusted else "white", ms=4.5, mew=1.0, zorder=3)
+            axes.plot([value], [y], mark, color=colour, mfc=colour if trusted else "white", ms=4.5, mew=1.0, zorder=3)
     axes.set_yticks(range(len(sources)), sources)
     axes.set_ylim(len(sources) - 0.5, -0.5)
     axes.grid(axis="x", color="#E6E6E6", lw=0.6)
     axes.set_xlabel(f"{unknown[0].quantity.replace('_', ' ')} (nats)")
     tidy(axes, 9)
     handles = [
-        Line2D([], [], color=COLOURS[index % len(COLOURS)], marker="o", lw=1.0, ms=4.5, label=name)
-        for index, name in enumerate(names)
+        Line2D([], [], color=colour, marker=mark, lw=1.0, ms=4.5, label=name)
+        for name, (colour, mark) in zip(names, map(_style, range(len(names))), strict=True)
     ]
     handles.append(Line2D([], [], color="#333333", marker="o", mfc="white", ls="", ms=4.5, label="not trusted"))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=8)
     figure.suptitle("Estimates with their 95 % intervals", fontsize=10)
     return figure
+
+
+def _style(index: int) -> tuple[str, str]:
+    """Colour and mark of an estimator; another mark where the colours begin again."""
+    return COLOURS[index % len(COLOURS)], "osD^"[index // len(COLOURS) % 4]
 
 
 PICTURES = {"estimates.png": truth_against_estimate, "estimates_without_truth.png": without_truth}

@@ -1,4 +1,4 @@
-"""The common battery: what every agent, objective and environment must hold, inside this package or outside it.
+"""The common battery: what every agent, objective, environment and estimator must hold, in this package or outside it.
 
 Each function raises AssertionError with a sentence on the first thing that does not hold.
 
@@ -23,6 +23,8 @@ from infojax.run.loop import device_loop
 from infojax.types import (
     Agent,
     Environment,
+    Estimate,
+    Estimator,
     HostFactory,
     Key,
     Objective,
@@ -159,6 +161,78 @@ def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> 
             _identical(single, second, "member 1 of a mapped run")
         else:
             jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
+
+
+def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int, int] = (2, 1)) -> None:
+    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard samples, words of a verdict, export."""
+    assert estimator.bound in ("", "lower", "upper"), f"bound is {estimator.bound!r}, not lower, upper or empty"
+    keys = jax.random.split(jax.random.key(5), 2)
+    samples = example_pairs(2, num_samples, dims)
+    # Compiling is what costs, so that one program, of two seeds one after the other, answers most of it.
+    mapped = jax.jit(lambda keys, *given: jax.lax.map(lambda one: estimator.fit(*one), (keys, *given)))
+    ordered = _check_estimates(mapped, estimator.why, keys, samples, "fit")
+    reversed_keys, reversed_samples = jax.block_until_ready((keys[::-1], tuple(array[::-1] for array in samples)))
+    count = _compilations(lambda: mapped(reversed_keys, *reversed_samples))
+    assert count == 0, f"the second call compiled {count} programs more"
+    turned = jax.device_get(mapped(reversed_keys, *reversed_samples))
+    _identical(ordered, jax.tree.map(lambda leaf: leaf[::-1], turned), "a seed by map, with another before it,")
+    # In what is only compared to rounding, compilers need not try hard.
+    together = jax.jit(jax.vmap(estimator.fit)).lower(keys, *samples)
+    by_vmap = together.compile(compiler_options={"xla_backend_optimization_level": 0})(keys, *samples)
+    _estimates_close("seeds by vmap", ordered, by_vmap)
+    eager = estimator.fit(keys[0], *(array[0] for array in samples))
+    _estimates_close("fit without jit", jax.tree.map(lambda leaf: leaf[0], ordered), eager)
+    exported = export.export(jax.jit(estimator.fit), platforms=PLATFORMS)(
+        *_structs((keys[0], *(array[0] for array in samples)))
+    )
+    assert set(exported.platforms) == set(PLATFORMS)
+    if estimator.entropy is not None:
+        entropy = jax.jit(jax.vmap(estimator.entropy))
+        _check_estimates(entropy, estimator.why, keys, samples[:1], "entropy")
+
+
+def example_pairs(seeds: int, num_samples: int, dims: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+    """Normal samples (seeds, n, d_x) and (seeds, n, d_y), the first coordinates of both dependent."""
+    noise = jax.random.normal(jax.random.key(0), (seeds, num_samples, sum(dims)))
+    x, y = noise[..., : dims[0]], noise[..., dims[0] :]
+    return x, y.at[..., 0].set(0.6 * x[..., 0] + 0.8 * y[..., 0])
+
+
+def _check_estimates(
+    function: Callable[..., Estimate],
+    why: Callable[[Estimate], str],
+    keys: Key,
+    samples: tuple[jax.Array, ...],
+    name: str,
+) -> Estimate:
+    """Protocol and words of two estimates, also on hard samples; those on normal samples are returned."""
+    hard = {
+        "normal samples": samples,
+        "samples of scale 1e4": tuple(1e4 * array for array in samples),
+        "a constant column": tuple(array.at[..., 0].set(3.0) for array in samples),
+    }
+    told: dict[str, Estimate] = {words: jax.device_get(function(keys, *given)) for words, given in hard.items()}
+    for words, both in told.items():
+        for index in range(2):
+            where = f"{name} on {words}"
+            found = jax.tree.map(lambda leaf, index=index: leaf[index], both)
+            assert found.value.shape == () and found.value.dtype == np.float32, f"{where}: the value is {found.value!r}"
+            assert found.interval.shape == (2,), f"{where}: the interval has the shape {found.interval.shape}"
+            assert found.trusted.shape == () and found.trusted.dtype == np.bool_, f"{where}: trusted {found.trusted!r}"
+            strange = [key for key in found.diagnostics if not key.startswith(("check/", "seen/"))]
+            assert not strange, f"{where}: diagnostics are called check/NAME or seen/NAME, not {strange}"
+            finite = bool(np.isfinite(found.value))
+            # Covariances of a constant are singular and its entropy is −inf: no number is right, as long as it says so.
+            assert finite or (words == "a constant column" and not found.trusted), f"{where}: the value {found.value}"
+            assert not finite or found.interval[0] <= found.value <= found.interval[1], f"{where}: {found.interval}"
+            assert (why(found) == "") == bool(found.trusted), f"{where}: `why` must be empty where it is trusted alone"
+    return told["normal samples"]
+
+
+def _estimates_close(what: str, left: Estimate, right: Estimate) -> None:
+    """Values and intervals alike; checks are shares of small allowances, in which rounding shows."""
+    _close(left.value, right.value, f"the value of {what}", 1e-4)
+    _close(left.interval, right.interval, f"the interval of {what}", 1e-4)
 
 
 def check_export(agent: Agent, key: Key, observation: Any) -> None:

@@ -1,0 +1,31 @@
+"""The common battery on every estimator in the folder."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infojax import testing
+from infojax.run import config as configuration
+
+FOLDER = configuration.configs_folder() / "estimator"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+# Arguments that make an estimator small, where its own would take long: name -> arguments of its make.
+SMALL: dict[str, dict[str, Any]] = {}
+
+
+def test_every_estimator_has_a_configuration():
+    files = Path(importlib.import_module("infojax.estimators").__path__[0]).glob("*.py")
+    makes = [path.stem for path in files if "\ndef make(" in path.read_text()]
+    assert sorted(makes) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_battery(name):
+    words = [
+        f"estimator={name}",
+        *configuration.words_of({f"estimator.{k}": v for k, v in SMALL.get(name, {}).items()}),
+    ]
+    built = configuration.build_estimation(configuration.compose(words, config_name="estimate"))
+    testing.check_estimator(built.estimator)

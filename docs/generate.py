@@ -16,6 +16,7 @@ ROOMS = {
     "nets": "Networks",
     "run": "Running",
 }
+APPS = {"train": ("agent", "objective", "env", "experiment"), "estimate": ("estimator", "data")}
 
 
 def reference(room: str, title: str) -> str:
@@ -28,14 +29,15 @@ def reference(room: str, title: str) -> str:
 def configurations() -> str:
     """Every YAML with its keys, values and comments."""
     lines = ["# Configurations", "", "Each file is one choice, `GROUP=NAME`; each key an override, `GROUP.KEY=VALUE`."]
-    for group in ("", "agent", "objective", "env", "experiment"):
-        folder = ROOT / "configs" / group
-        paths = [folder / "train.yaml"] if not group else sorted(folder.rglob("*.yaml"))
-        lines += ["", f"## {group or 'train'}"]
-        for path in paths:
-            name = path.relative_to(folder).with_suffix("")
-            text = path.read_text().strip()
-            lines += ["", f"### {group + '=' if group else ''}{name}", "", "```yaml", text, "```"]
+    for app, groups in APPS.items():
+        sections = [("", [ROOT / "configs" / f"{app}.yaml"])]
+        sections += [(group, sorted((ROOT / "configs" / group).rglob("*.yaml"))) for group in groups]
+        for group, paths in sections:
+            lines += ["", f"## {group or app}"]
+            for path in paths:
+                name = path.relative_to(ROOT / "configs" / group).as_posix().removesuffix(".yaml")
+                text = path.read_text().strip()
+                lines += ["", f"### {group + '=' if group else ''}{name}", "", "```yaml", text, "```"]
     return "\n".join(lines) + "\n"
 
 

@@ -78,7 +78,8 @@ def test_one_version_everywhere():
     assert __version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
-CHOICES = [p for group in ("agent", "objective", "env") for p in sorted((CONFIGS / group).rglob("*.yaml"))]
+PARTS = [part for app in configuration.APPS.values() for part in app.parts]
+CHOICES = [p for part in PARTS for p in sorted((CONFIGS / part).rglob("*.yaml"))]
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: str(path.relative_to(CONFIGS)))
@@ -117,6 +118,16 @@ def test_an_agent_an_objective_and_an_environment_from_outside(tmp_path, monkeyp
     for kind, group in (("agent", "agent"), ("objective", "objective"), ("environment", "env")):
         make = importlib.import_module(f"mine_{kind}").make
         testing.check_yaml(tmp_path / group / "mine.yaml", make)
+
+
+def test_an_estimator_from_outside(tmp_path, monkeypatch):
+    (tmp_path / "estimator").mkdir()
+    for suffix, place in ((".py", "mine_estimator.py"), (".yaml", "estimator/mine.yaml")):
+        (tmp_path / place).write_text((ROOT / "docs" / "templates" / f"estimator{suffix}").read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = configuration.compose(["estimator=mine"], config_name="estimate", config_dir=str(tmp_path))
+    testing.check_estimator(configuration.build_estimation(config).estimator, dims=(1, 1))
+    testing.check_yaml(tmp_path / "estimator" / "mine.yaml", importlib.import_module("mine_estimator").make)
 
 
 def test_python_of_the_readme_runs():

@@ -17,7 +17,7 @@ from infojax.estimators import gaussian, gaussian_copula, ksg, matrix_renyi, par
 from infojax.types import UserError
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "information_reference.json").read_text())
-NAMES = sorted(p.stem for p in Path(ksg.__file__).parent.glob("*.py") if p.stem not in ("__init__", "parts"))
+NAMES = ("gaussian", "gaussian_copula", "ksg", "matrix_renyi", "plug_in")  # the others: test_estimators_neural.py
 # What KSG 1 with k = 3 (float64) and the Gaussian copula give on 2,000 samples of seed 0.
 MEASURED = {
     "1v1-normal-0.75": (0.409, 0.399),

@@ -36,7 +36,7 @@ def make(*, tolerance: Positive = 0.05) -> Estimator:
 
     def fit(key: Key, x: Array, y: Array) -> Estimate:
         if x.shape[1] != 1 or y.shape[1] != 1:
-            raise UserError(f"estimator=mine takes one x and one y, got {x.shape[1]} and {y.shape[1]} dimensions")
+            raise UserError(f"a straight line takes one x and one y, got {x.shape[1]} and {y.shape[1]} dimensions")
         x, y = x[:, 0], y[:, 0]
         value = information(x, y)
         order = jax.random.permutation(key, len(x))[: len(x) // 4 * 4].reshape(4, -1)

@@ -48,7 +48,8 @@ def _from_npz(path: Path, x: Columns, y: Columns) -> tuple[np.ndarray, np.ndarra
         if given is not None and not isinstance(given, str):
             raise UserError(f"data.{side}={given} is not the name of an array; give data.{side}=NAME for {path}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here, for numpy leaves a file open that it cannot read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             pair = [_array(path, arrays, side, str(name or side)) for side, name in (("x", x), ("y", y))]
             truth = arrays["truth"] if "truth" in arrays.files else None
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:

@@ -69,7 +69,7 @@ def estimate_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Estimate, or go on estimating, or show what is finished; returns the summary."""
     limit_cpu_threads(config["cpu_threads"])
     built = configuration.build_estimation(config)
-    fit = _fit_of(built.estimator, config)
+    fit = jax.jit(_fit_of(built.estimator, config))
     num_samples = _num_samples(built.data, config)
     seeds = [config["seed"] + index for index in range(config["num_seeds"])]
     first = _samples(built.data, seeds[0], num_samples, config["quantity"])
@@ -207,12 +207,11 @@ Fitted = Iterator[tuple[int, Estimate, float]]
 
 
 def _one_after_the_other(fit: Fit, seeds: Sequence[int], draw: Callable[[int], Samples]) -> Fitted:
-    """(seed, estimate, seconds) of each as it comes; the program is compiled with the first."""
-    compiled = jax.jit(fit)
+    """(seed, estimate, seconds) of each as it comes; it is compiled with the first."""
     for seed in seeds:
         samples = draw(seed)
         before = time.perf_counter()
-        found = jax.device_get(compiled(jax.random.key(seed), *samples))
+        found = jax.device_get(fit(jax.random.key(seed), *samples))
         yield seed, found, time.perf_counter() - before
 
 

@@ -122,12 +122,12 @@ def test_an_agent_an_objective_and_an_environment_from_outside(tmp_path, monkeyp
 
 def test_an_estimator_from_outside(tmp_path, monkeypatch):
     (tmp_path / "estimator").mkdir()
-    for suffix, place in ((".py", "mine_estimator.py"), (".yaml", "estimator/mine.yaml")):
+    for suffix, place in ((".py", "line_estimator.py"), (".yaml", "estimator/line.yaml")):
         (tmp_path / place).write_text((ROOT / "docs" / "templates" / f"estimator{suffix}").read_text())
     monkeypatch.syspath_prepend(str(tmp_path))
-    config = configuration.compose(["estimator=mine"], config_name="estimate", config_dir=str(tmp_path))
+    config = configuration.compose(["estimator=line"], config_name="estimate", config_dir=str(tmp_path))
     testing.check_estimator(configuration.build_estimation(config).estimator, dims=(1, 1))
-    testing.check_yaml(tmp_path / "estimator" / "mine.yaml", importlib.import_module("mine_estimator").make)
+    testing.check_yaml(tmp_path / "estimator" / "line.yaml", importlib.import_module("line_estimator").make)
 
 
 def test_python_of_the_readme_runs():

@@ -18,7 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {}
 def test_every_estimator_has_a_configuration():
     files = Path(importlib.import_module("infojax.estimators").__path__[0]).glob("*.py")
     makes = [path.stem for path in files if "\ndef make(" in path.read_text()]
-    assert sorted(makes) == NAMES
+    assert set(makes) <= set(NAMES)  # the other names are presets
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -90,7 +90,8 @@ def test_yaml_keys_are_the_arguments_of_make(path):
         testing.check_yaml(path, getattr(importlib.import_module(module), name))
     else:  # a preset: its parent's keys
         group, parent = path.parent.name, yaml.safe_load(text)["defaults"][0]
-        composed = configuration.compose([f"{group}={path.stem}"])
+        app = next(app for app in configuration.APPS.values() if group in app.parts)
+        composed = configuration.compose([f"{group}={path.stem}"], config_name=app.name)
         module, _, name = composed[group]["_target_"].rpartition(".")
         testing.check_yaml(path, getattr(importlib.import_module(module), name))
         assert (path.parent / f"{parent}.yaml").exists()

@@ -387,7 +387,7 @@ def total_correlation(joint: ArrayLike, num_variables: int | None = None) -> jax
         num_variables: how many of the last axes are variables; None takes all axes.
 
     Returns:
-        The remaining leading axes, in nats.
+        (…), the axes before the variables, in nats.
 
     Raises:
         ValueError: fewer than two variables or more than there are axes.
@@ -414,7 +414,7 @@ def dual_total_correlation(joint: ArrayLike, num_variables: int | None = None) -
         num_variables: how many of the last axes are variables; None takes all axes.
 
     Returns:
-        The remaining leading axes, in nats.
+        (…), the axes before the variables, in nats.
 
     Raises:
         ValueError: fewer than two variables or more than there are axes.
@@ -443,7 +443,7 @@ def o_information(joint: ArrayLike, num_variables: int | None = None) -> jax.Arr
         num_variables: how many of the last axes are variables; None takes all axes.
 
     Returns:
-        The remaining leading axes, in nats.
+        (…), the axes before the variables, in nats.
 
     Raises:
         ValueError: fewer than two variables or more than there are axes.
@@ -470,7 +470,7 @@ def s_information(joint: ArrayLike, num_variables: int | None = None) -> jax.Arr
         num_variables: how many of the last axes are variables; None takes all axes.
 
     Returns:
-        The remaining leading axes, in nats.
+        (…), the axes before the variables, in nats.
 
     Raises:
         ValueError: fewer than two variables or more than there are axes.
@@ -499,7 +499,7 @@ def co_information(joint: ArrayLike, num_variables: int | None = None) -> jax.Ar
         num_variables: how many of the last axes are variables; None takes all axes.
 
     Returns:
-        The remaining leading axes, in nats.
+        (…), the axes before the variables, in nats.
 
     Raises:
         ValueError: fewer than two variables or more than there are axes.

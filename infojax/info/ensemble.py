@@ -56,7 +56,7 @@ def variance_split(
         where: mask of members that broadcasts to `mean`. None left gives 0.
 
     Returns:
-        Epistemic and aleatoric variance, of the shape of `mean` without `axis`.
+        Epistemic and aleatoric variance, of the shape of `mean` without `axis`, in squared units of `mean`.
 
     Raises:
         ValueError: no such axis, or no members.

@@ -295,6 +295,8 @@ def knn_distances(
 ) -> jax.Array:
     r"""Distances from each sample of x to its k nearest samples of y, or of x without itself.
 
+    $$r_{il} = \text{the } l\text{-th smallest of } \|x_i - y_j\|, \qquad l = 1, \dots, k$$
+
     Exact: a blocked search finds the neighbours, then distances are computed from the differences. Memory grows with
     n times `block_size`, never with n × n. Gradients are finite, 0 at duplicates.
 
@@ -309,7 +311,7 @@ def knn_distances(
         block_size: rows per block, static; None chooses by n.
 
     Returns:
-        (…, n, k) ascending; inf where fewer than k neighbours are left by the mask.
+        (…, n, k) ascending, in the units of x; inf where fewer than k neighbours are left by the mask.
 
     Raises:
         ValueError: k not below the number of samples, x without its axis of dimensions, unknown norm.

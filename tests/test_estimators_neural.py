@@ -213,7 +213,7 @@ def test_seeds_side_by_side_are_seeds_alone():
 def test_samples_that_do_not_fit_are_refused():
     from infojax.estimators import mine
 
-    x, y = normal_pairs(100)
+    x, y = normal_pairs(60)
     with pytest.raises(UserError, match="too few"):
         mine.make().fit(jax.random.key(0), x, y)
     with pytest.raises(UserError, match="folds"):

@@ -25,7 +25,7 @@ Margins = Literal["ranks", "standardised"]
 GROUPS = 10  # of a test fold, left out one after the other for its variance
 PAIR = 0.6  # correlation of the pair that is added to see whether its information is
 AT_ONCE = 1000  # samples of which all pairs are scored at once
-LEAST = 128  # samples that can be cut into three parts
+LEAST = 64  # samples that can be cut into three parts
 
 
 class Samples(NamedTuple):
@@ -189,7 +189,7 @@ def estimate(
     if folds < 2:
         raise UserError(f"estimator.folds={folds} leaves nothing to train on; give at least 2")
     x, y = parts.check_samples(x, y, least=LEAST)
-    n = len(x)
+    n, given = len(x), (x, y)
     keys = jax.random.split(key, 7)
     if margins == "ranks":
         x, y = jnp.split(to_ranks(keys[0], jnp.concatenate([x, y], axis=1)), [x.shape[1]], axis=1)
@@ -233,7 +233,7 @@ def estimate(
     error = jnp.mean(jax.lax.map(known, (learnt, jax.random.split(keys[6]), known_x[2:], known_y[2:])))
     shuffled, added, processed, halves = values[folds + 2 :] - jnp.array([0.0, 1.0, 1.0, 1.0]) * values[0]
     added = added + 0.5 * np.log1p(-(PAIR**2))
-    neighbours = particle.ksg_mutual_information(x, y)
+    neighbours = jnp.maximum(particle.ksg_mutual_information(x, y), particle.ksg_mutual_information(*given))
     checks = {
         "known_answer": jnp.abs(error) / (1.2 * tolerance),
         "sample_size": jnp.abs(halves) / (1.2 * tolerance),
@@ -243,7 +243,7 @@ def estimate(
         # A value within one nat of the ceiling is pressed down by it.
         "ceiling": value / (model.ceiling(min(n // folds, AT_ONCE)) - 1),
         # Neighbours hardly ever find information that is not there.
-        "neighbours": jnp.maximum(neighbours - value, 0) / (1.2 * tolerance + half),
+        "neighbours": jnp.maximum(neighbours - value, 0) / (tolerance + half / 2),
     }
     seen = {
         "seen/known_answer": error,

@@ -236,6 +236,9 @@ def test_samples_of_a_file(folder, monkeypatch, capsys):
     np.savez("mine.npz", x=z[:, 0], y=z[:, 1])
     assert run(monkeypatch, *words) == 2
     assert "file/mine.npz was changed since" in capsys.readouterr().err
+    (run_dir / "status.json").unlink()  # as if it had been killed: its other seeds are not to come from other samples
+    assert run(monkeypatch, *words) == 2
+    assert "file/mine.npz was changed since" in capsys.readouterr().err
     assert run(monkeypatch, *words, "overwrite=true") == 0
     assert json.loads((run_dir / "summary.json").read_text())["truth"] is None
     assert run(monkeypatch, *words, "num_samples=501") == 2

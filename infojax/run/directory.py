@@ -24,7 +24,15 @@ from infojax.run.statistics import bootstrap_interval
 from infojax.types import UserError
 
 PACKAGES = ("infojax", "jax", "jaxlib", "flax", "optax", "brax", "gymnasium", "hydra-core", "orbax-checkpoint", "numpy")
-OWN_FILES = ("config.yaml", "metrics.jsonl", "summary.json", "status.json", "evaluation.npz", "report.html")
+OWN_FILES = (
+    "config.yaml",
+    "metrics.jsonl",
+    "summary.json",
+    "status.json",
+    "samples.json",
+    "evaluation.npz",
+    "report.html",
+)
 OWN_FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "mlruns")
 
 

@@ -29,7 +29,7 @@ from infojax.run.directory import (
     use_compilation_cache,
 )
 from infojax.run.estimates import figures, print_estimates
-from infojax.run.log import MetricsFile, Progress, open_loggers, whole_rows, write_json
+from infojax.run.log import MetricsFile, Progress, open_loggers, read_json, whole_rows, write_json
 from infojax.types import Estimate, Estimator, Pairs, UserError
 
 NUM_SAMPLES = 2000  # where neither the user nor a file says how many
@@ -77,14 +77,13 @@ def estimate_from_config(config: dict[str, Any]) -> dict[str, Any]:
     jax.eval_shape(fit, jax.random.key(0), *first)
     run_dir = Path(configuration.run_directory(config))
     done = prepare(run_dir, config)
-    fingerprint = _fingerprint(built.data, num_samples)
+    _check_same_samples(run_dir, built.data, num_samples)
     if done is not None:
-        _check_fingerprint(run_dir, done, fingerprint)
         print_estimates(done, run_dir)
         return done
     use_compilation_cache()
     with failures_noted(run_dir, "interrupted; the same command goes on with the seeds that are left"):
-        return _run(built, fit, config, seeds, num_samples, run_dir, fingerprint)
+        return _run(built, fit, config, seeds, num_samples, run_dir)
 
 
 def _fit_of(estimator: Estimator, config: Mapping[str, Any]) -> Fit:
@@ -142,12 +141,16 @@ def _fingerprint(data: Pairs, num_samples: int) -> str | None:
     return hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in pair)).hexdigest()[:16]
 
 
-def _check_fingerprint(run_dir: Path, summary: Mapping[str, Any], fingerprint: str | None) -> None:
-    if summary.get("fingerprint") != fingerprint:
+def _check_same_samples(run_dir: Path, data: Pairs, num_samples: int) -> None:
+    """Refuse to go on with, or to show, what was estimated from a file that was changed since."""
+    fingerprint, noted = _fingerprint(data, num_samples), run_dir / "samples.json"
+    if noted.exists() and read_json(noted).get("fingerprint") != fingerprint:
         raise UserError(
-            f"run_dir={run_dir} holds the result of other samples: {summary['data']} was changed since; choose another "
+            f"run_dir={run_dir} holds estimates from other samples: {data.name} was changed since; choose another "
             "run_dir, or overwrite=true to estimate anew"
         )
+    if fingerprint is not None:
+        write_json(noted, {"fingerprint": fingerprint})
 
 
 def _run(
@@ -157,7 +160,6 @@ def _run(
     seeds: list[int],
     num_samples: int,
     run_dir: Path,
-    fingerprint: str | None,
 ) -> dict[str, Any]:
     began = time.perf_counter()
     truth = built.data.truth if config["quantity"] == "mutual_information" else None
@@ -190,7 +192,6 @@ def _run(
         "dimensions": [built.data.dim_x, built.data.dim_y],
         "truth": truth,
         "bound": built.estimator.bound,
-        "fingerprint": fingerprint,
     }
     # Read back, so that a run that went on is the same as one that was never stopped.
     summary = _summary(config, whole_rows(metrics_file.path)[0], seeds, built.estimator.why, about, timing)

@@ -274,6 +274,24 @@ def test_half_precision_accumulates_in_float32(dtype):
     assert np.isfinite(np.float32(gradient)).all()
 
 
+def test_half_precision_has_gradients_of_more_classes_than_float16_can_count():
+    """Beyond 65,504 a sum in float16 is inf; each of 2¹⁷ equal classes has its share."""
+    logits = jnp.zeros(2**17, jnp.float16)
+    for function in (
+        categorical.entropy,
+        categorical.normalized_entropy,
+        lambda z: categorical.kl_divergence(z, 0 * z),
+    ):
+        value, gradient = jax.value_and_grad(lambda z, f=function: f(z).astype(jnp.float32))(logits)
+        assert np.isfinite(value)
+        np.testing.assert_allclose(np.float32(gradient), 0, atol=1e-6)
+    tilted = logits.at[0].set(8.0)
+    gradient = np.float32(jax.grad(lambda z: categorical.entropy(z).astype(jnp.float32))(tilted))
+    p = np.exp(8) / (2**17 - 1 + np.exp(8))
+    entropy = -p * np.log(p) - (1 - p) * np.log((1 - p) / (2**17 - 1))
+    np.testing.assert_allclose(gradient[0], -p * (np.log(p) + entropy), rtol=2e-3)
+
+
 def test_empty_batches_and_missing_data_are_told():
     assert categorical.entropy(jnp.zeros((0, 4))).shape == (0,)
     assert np.isnan(categorical.entropy(jnp.array([0.0, jnp.nan])))

@@ -116,6 +116,15 @@ def test_entropies_of_the_identity_and_of_equal_samples(order):
     assert np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("order", [0.5, 1, 1.5, 2, 3])
+def test_gradients_where_all_eigenvalues_are_equal(order):
+    """I/n has the largest entropy: the slope is 0, although no eigenvector is determined there."""
+    slope = jax.jit(jax.grad(lambda m: kernel.matrix_renyi_entropy(m, order)))(jnp.eye(8))
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+    for function in (kernel.von_neumann_entropy, kernel.effective_rank):
+        np.testing.assert_allclose(jax.grad(function)(jnp.eye(8)), 0, atol=3e-6)
+
+
 @pytest.mark.parametrize("x, y", [(X, OTHER), (WIDE, WIDE[:7] + 1)], ids=["direct", "product"])
 def test_gram_equals_numpy(x, y):
     for bandwidth in (0.3, 1.0, 20.0):

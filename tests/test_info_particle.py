@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -127,6 +128,7 @@ TRUTHS = {
     "exponential": (lambda r: r.exponential(size=(1000, 1)), 1.0),
     "laplace": (lambda r: r.laplace(size=(1000, 1)), 1 + np.log(2)),
     "cauchy": (lambda r: r.standard_cauchy(size=(1000, 1)), np.log(4 * np.pi)),
+    "beta": (lambda r: r.beta(2, 5, size=(1000, 1)), scipy.stats.beta(2, 5).entropy()),
     "normal2": (lambda r: r.normal(size=(1000, 2)), np.log(2 * np.pi * np.e)),
 }
 
@@ -137,6 +139,12 @@ def test_entropies_of_known_distributions(name):
     x = np.stack([draw(np.random.default_rng(seed)) for seed in range(10)]).astype(np.float32)
     values = np.asarray(particle.knn_entropy(x))
     assert abs(values.mean() - truth) < 3 * max(values.std(), 0.02)
+
+
+def test_many_samples_on_a_line_keep_their_small_distances():
+    """Their squares, 1e-8, are below what float32 rounds off |x|² + |y|² − 2xy."""
+    x = sample(29, 5000, 1).astype(np.float32)
+    np.testing.assert_allclose(particle.knn_entropy(x), tree_entropy(x.astype(np.float64)), atol=2e-6)
 
 
 def test_mean_reduction_is_the_mean_of_the_local_values():

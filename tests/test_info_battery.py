@@ -315,6 +315,15 @@ NAMES = [f"{module}.{name}" for module, cases in CASES.items() for name in cases
 every_function = pytest.mark.parametrize("name", NAMES)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def every_program_is_kept() -> Iterator[None]:
+    """In the cache of compiled programs, also the small ones, of which there are many here."""
+    before = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    yield
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
 def the(name: str) -> tuple[Callable[..., Any], Case]:
     module, function = name.split(".")
     return getattr(importlib.import_module(f"infojax.info.{module}"), function), CASES[module][function]

@@ -82,6 +82,21 @@ def test_block_size_and_leading_axes_do_not_change_the_distances(d):
     np.testing.assert_allclose(jax.jit(particle.knn_distances, static_argnums=1)(x, 4), single, rtol=3e-6)
 
 
+@pytest.mark.parametrize("width, count", [(20, 20), (700, 3), (9000, 2), (900, 40)])
+def test_selection_is_exact_with_ties_and_infinities(width, count):
+    values = np.random.default_rng(26).integers(0, width // 2, (130, width)).astype(np.float32)
+    values[:5, 1:] = np.inf
+    value, column = particle._smallest(jnp.asarray(values), count)
+    np.testing.assert_array_equal(value, np.sort(values, axis=1)[:, :count])
+    np.testing.assert_array_equal(np.take_along_axis(values, np.asarray(column), axis=1)[5:], value[5:])
+    assert all(len(set(row)) == count for row in np.asarray(column)[5:])
+
+
+def test_queries_far_from_all_points_keep_their_distance():
+    x, y = sample(27, 20, 12), sample(28, 50, 12, scale=1e-9)
+    np.testing.assert_allclose(particle.knn_distances(x, 1, y=y)[:, 0], np.linalg.norm(x, axis=1), rtol=1e-5)
+
+
 def test_many_sets_are_searched_one_after_the_other():
     x = sample(3, 30, 800, 1)
     value = jax.jit(particle.knn_entropy)(x)

@@ -11,16 +11,23 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 
-from infojax.info._numerics import Reduction, check_samples, masked_mean, promote, reduce
+from infojax.info._numerics import Reduction, check_samples, masked_mean, product, promote, reduce
 
 Norm: TypeAlias = Literal["l2", "linf"]
+Selection: TypeAlias = Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
 
-# The k nearest columns lie in the k groups whose minima are smallest, so `top_k` need only see one value per group.
+# The k nearest columns lie in the k groups whose minima are smallest, so the selection sees one value per group first.
 GROUP = 16
+# Up to so many neighbours are selected by insertion on CPU, where `top_k` takes one row after the other.
+MOST_INSERTED = 32
 # A matrix product finds the candidates where there are more dimensions than this; it cancels where there are few.
 DIRECT_DIMENSIONS = 8
+# Up to so many dimensions the product adds |p|² itself, as one more of them: cheaper than a pass over the result.
+AUGMENTED_DIMENSIONS = 64
 # Candidates beyond k, so that rounding in the matrix product cannot hide a neighbour; then distances are exact.
 SPARE = 4
+# Stands for infinity in a matrix product, whose passes of lower precision may subtract it from itself.
+FAR = 2.0**120
 
 
 def _check_neighbours(k: int, available: int, what: str) -> None:
@@ -63,7 +70,7 @@ def _in_blocks(
 ) -> tuple[jax.Array, ...]:
     """Apply a function of a block of rows to all rows, one block after the other."""
     count = rows[0].shape[0]
-    block = min(count, block_size or max(16, min(256, 2**22 // max(width, 1))))
+    block = min(count, block_size or max(64, min(256, 2**20 // max(width, 1))))
     blocks = -(-count // block)
     padding = blocks * block - count
     padded = [jnp.pad(row, ((0, padding),) + ((0, 0),) * (row.ndim - 1)) for row in rows]
@@ -90,19 +97,66 @@ def _differences(query: jax.Array, points: jax.Array, norm: Norm) -> jax.Array:
     return jax.lax.fori_loop(0, dimensions, lambda i, total: add(total, query[:, i], points[i]), total)
 
 
-def _smallest(distance: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """The `count` smallest of each row, ascending, and their columns; exact. The width is a multiple of GROUP."""
-    rows, width = distance.shape
-    groups = width // GROUP
-    if groups <= count:
-        value, column = jax.lax.top_k(-distance, min(count, width))
-        return -value, column
-    grouped = distance.reshape((rows, GROUP, groups))
-    _, group = jax.lax.top_k(-jnp.min(grouped, axis=1), count)
-    candidates = jnp.take_along_axis(grouped, group[:, None, :], axis=2).reshape((rows, GROUP * count))
-    value, place = jax.lax.top_k(-candidates, count)
-    column = (place // count) * groups + jnp.take_along_axis(group, place % count, axis=1)
+def _insertion(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """`_top` by insertion into sorted lists, one column after the other.
+
+    Every step is a minimum and a maximum over all rows and places, which CPUs do many at a time; `top_k` there takes
+    row after row, 3 to 5 times slower.
+    """
+    rows = values.shape[0]
+
+    def below(entries: jax.Array, first: float) -> jax.Array:
+        return jnp.concatenate([jnp.full((1, rows), first, entries.dtype), entries[:-1]])
+
+    def insert(entries: tuple[jax.Array, jax.Array], new: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
+        (value, column), (candidate, index) = entries, new
+        candidate, before = candidate[None], below(value, -jnp.inf)
+        # Equal ones, infinite ones too, go in before those already there, so no place keeps the column it began with.
+        column = jnp.where(candidate <= before, below(column, 0), jnp.where(candidate <= value, index, column))
+        return (jnp.minimum(value, jnp.maximum(before, candidate)), column), None
+
+    empty = jnp.full((count, rows), jnp.inf, values.dtype), jnp.zeros((count, rows), jnp.int32)
+    columns = jnp.arange(values.shape[1], dtype=jnp.int32)
+    # From the last column to the first: the order of equal ones is then that of `top_k`.
+    value, column = jax.lax.scan(insert, empty, (values.T, columns), reverse=True)[0]
+    return value.T, column.T
+
+
+def _sorted_out(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """`_top` by the primitive, which is short to compile and right on accelerators."""
+    value, column = jax.lax.top_k(-values, count)
     return -value, column
+
+
+def _top(values: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The `count` smallest of each row, ascending, and their columns."""
+
+    def inserted(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if values.shape[0] < 64:
+            return _insertion(values, count)
+        # XLA runs the two loops side by side, each on a core.
+        half = values.shape[0] // 2
+        halves = [_insertion(values[:half], count), _insertion(values[half:], count)]
+        value, column = (jnp.concatenate(parts) for parts in zip(*halves, strict=True))
+        return value, column
+
+    if count > MOST_INSERTED:
+        return _sorted_out(values, count)
+    return jax.lax.platform_dependent(values, cpu=inserted, default=lambda values: _sorted_out(values, count))
+
+
+def _smallest(distance: jax.Array, count: int, top: Selection = _top) -> tuple[jax.Array, jax.Array]:
+    """`_top` of rows of any width, by groups and groups of groups where that leaves less to look at; exact."""
+    rows, width = distance.shape
+    if width <= 3 * GROUP * count:
+        return top(distance, count)
+    distance = jnp.pad(distance, ((0, 0), (0, -width % GROUP)), constant_values=jnp.inf)
+    groups = distance.shape[1] // GROUP
+    grouped = distance.reshape((rows, GROUP, groups))
+    _, group = _smallest(jnp.min(grouped, axis=1), count, top)
+    candidates = jnp.take_along_axis(grouped, group[:, None, :], axis=2, mode="clip")
+    value, place = top(candidates.reshape((rows, GROUP * count)), count)
+    return value, (place // count) * groups + jnp.take_along_axis(group, place % count, axis=1, mode="clip")
 
 
 def _pad_points(points: jax.Array, where: jax.Array | None) -> jax.Array:
@@ -125,6 +179,15 @@ def _safe_norm(difference: jax.Array, norm: Norm) -> jax.Array:
     apart = largest > 0
     unit = jnp.where(apart, difference, 1) / jnp.where(apart, largest, 1)
     return jnp.where(apart[..., 0], largest[..., 0] * jnp.sqrt(jnp.sum(unit * unit, axis=-1)), 0)
+
+
+def _squares_by_product(query: jax.Array, q_square: jax.Array, points: jax.Array, p_square: jax.Array) -> jax.Array:
+    """(b, m) squared distances |q|² + |p|² − 2 q p."""
+    if points.shape[1] > AUGMENTED_DIMENSIONS:
+        return q_square[:, None] + p_square[None, :] - 2 * product(query, points.T)
+    left = [-2 * query, q_square[:, None], jnp.ones_like(q_square)[:, None]]
+    right = [points, jnp.ones_like(p_square)[:, None], p_square[:, None]]
+    return product(jnp.concatenate(left, axis=1), jnp.concatenate(right, axis=1).T)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
@@ -151,61 +214,60 @@ def _search(
         centre = jnp.sum(kept / size, axis=0, keepdims=True)
     largest = jnp.max(jnp.abs(kept - centre), initial=0)
     scale = jnp.exp2(-jnp.floor(jnp.log2(jnp.where(largest > 0, largest, 1))))
-    scaled = _pad_points((kept - centre) * scale, where)
-    usable = jnp.isfinite(scaled[:, 0])
-    filled = jnp.where(usable[:, None], scaled, 0)
-    square = jnp.where(usable, jnp.sum(filled * filled, axis=1), jnp.inf)
-    transposed = scaled.T if direct else filled.T
-    wanted = min(k + same + (0 if direct else SPARE), count)
+    scaled = (kept - centre) * scale
+    square = jnp.where(present, jnp.sum(scaled * scaled, axis=1), FAR)
+    far = _pad_points(scaled, where)
+    padding = far.shape[0] - count
+    scaled, square = jnp.pad(scaled, ((0, padding), (0, 0))), jnp.pad(square, (0, padding), constant_values=FAR)
 
-    def is_lost(column: jax.Array, index: jax.Array) -> jax.Array:
-        lost = (column >= count) | ~jnp.take(present, column, mode="clip")
-        return lost | (column == index[:, None]) if same else lost
+    def without_itself(distance: jax.Array, index: jax.Array) -> jax.Array:
+        """A block of rows in order has itself on a diagonal, wherever it starts; only that square is written."""
+        if not same:
+            return distance
+        rows, width = distance.shape
+        start = jnp.minimum(index[0], width - rows)
+        corner = jnp.zeros_like(start), start
+        square = jax.lax.dynamic_slice(distance, corner, (rows, rows))
+        columns = start + jnp.arange(rows, dtype=index.dtype)
+        square = jnp.where(columns[None, :] == index[:, None], jnp.inf, square)
+        return jax.lax.dynamic_update_slice(distance, square, corner)
 
     def block(original: jax.Array, index: jax.Array) -> tuple[jax.Array, ...]:
         rows = (original - centre) * scale
-        if direct:
-            value, column = _smallest(_differences(rows, transposed, norm), wanted)
-            lowest = jnp.asarray(1e-30, value.dtype)
-        else:
-            # |q|² is the same for a whole row, so the order does not need it.
-            product = jnp.matmul(rows, transposed, precision=jax.lax.Precision.HIGHEST)
-            value, column = _smallest(square[None, :] - 2 * product, wanted)
-            own = jnp.sum(rows * rows, axis=1, keepdims=True)
-            value = value + own
-            lowest = 0.05 * (own + jnp.take(square, column, mode="clip"))
+        own = jnp.sum(rows * rows, axis=1)
 
-        def finished(squared: jax.Array, column: jax.Array, differences: bool) -> tuple[jax.Array, jax.Array]:
-            """The k nearest of the candidates, without the query itself and what is masked."""
-            lost = is_lost(column, index)
-            if differences:
-                distance = _safe_norm(jnp.where(lost[..., None], 0, _gathered(original, kept, column)), norm)
-            else:
-                distance = (squared if norm == "linf" else jnp.sqrt(jnp.maximum(squared, 0))) / scale
+        def differences() -> jax.Array:
+            return without_itself(_differences(rows, far.T, norm), index)
+
+        def expanded() -> jax.Array:
+            return without_itself(_squares_by_product(rows, own, scaled, square), index)
+
+        values = differences() if direct else expanded()
+        value, column = _smallest(values, k)
+        lost = value > FAR / 2
+
+        def fast() -> tuple[jax.Array, jax.Array]:
+            distance = (value if norm == "linf" else jnp.sqrt(jnp.maximum(value, 0))) / scale
+            return jnp.where(lost, jnp.inf, distance), jnp.where(lost, -1, column)
+
+        def careful() -> tuple[jax.Array, jax.Array]:
+            """Distances from the differences to the candidates."""
+            candidates = values
+            if not direct:
+                blurred = jnp.any(value < own[:, None] / 5000)
+                candidates = jax.lax.cond(blurred, differences, lambda: values)
+            _, column = _smallest(candidates, min(k + (0 if direct else SPARE), count), _sorted_out)
+            lost = jnp.take_along_axis(candidates, column, axis=1) > FAR / 2
+            distance = _safe_norm(jnp.where(lost[..., None], 0, _gathered(original, kept, column)), norm)
             distance, place = jax.lax.top_k(-jnp.where(lost, jnp.inf, distance), k)
             return -distance, jnp.take_along_axis(jnp.where(lost, -1, column), place, axis=1)
 
-        def fast() -> tuple[jax.Array, jax.Array]:
-            return finished(value, column, differences=False)
-
-        def careful() -> tuple[jax.Array, jax.Array]:
-            return finished(value, column, differences=True)
-
-        def exhaustive() -> tuple[jax.Array, jax.Array]:
-            return finished(*_smallest(_differences(rows, scaled.T, norm), wanted), differences=True)
-
         if norm == "linf":
             return fast()
-        found = ~is_lost(column, index)
-        doubtful = jnp.any(found & (value < lowest))
-        if direct:
-            return jax.lax.cond(doubtful, careful, fast)
-        blurred = jnp.any(found & (value < lowest / 500))
-        return jax.lax.switch(doubtful.astype(jnp.int32) + blurred.astype(jnp.int32), (fast, careful, exhaustive))
+        doubtful = jnp.any(value < (1e-30 if direct else own[:, None] / 10))
+        return jax.lax.cond(doubtful, careful, fast)
 
-    distance, column = _in_blocks(
-        block, (query, jnp.arange(query.shape[0], dtype=jnp.int32)), scaled.shape[0], block_size
-    )
+    distance, column = _in_blocks(block, (query, jnp.arange(query.shape[0], dtype=jnp.int32)), count, block_size)
     return distance, column
 
 

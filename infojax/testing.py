@@ -178,7 +178,7 @@ def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int
     _identical(ordered, jax.tree.map(lambda leaf: leaf[::-1], turned), "a seed by map, with another before it,")
     # In what is only compared to rounding, compilers need not try hard.
     together = jax.jit(jax.vmap(estimator.fit)).lower(keys, *samples)
-    by_vmap = together.compile(compiler_options={"xla_backend_optimization_level": 0})(keys, *samples)
+    by_vmap = together.compile(compiler_options={"xla_backend_optimization_level": "0"})(keys, *samples)
     _estimates_close("seeds by vmap", ordered, by_vmap)
     eager = estimator.fit(keys[0], *(array[0] for array in samples))
     _estimates_close("fit without jit", jax.tree.map(lambda leaf: leaf[0], ordered), eager)

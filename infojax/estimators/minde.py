@@ -89,8 +89,8 @@ def make(
         network = mlp(hidden_sizes, x.shape[1], activation=activation)
         parameters, as_tree = ravel_pytree(lecun_normal(key_init, lambda key: network.init(key, size)))
         # Every sample at 8 levels of noise, always the same ones: epochs are told apart by what they learnt alone.
-        repeated = [jnp.tile(samples, (8, 1)) for samples in data.validation]
-        held_out = drawn(key_validation, repeated[0])
+        many_x, many_y = (jnp.tile(samples, (8, 1)) for samples in data.validation)
+        held_out = drawn(key_validation, many_x)
 
         def step(carry: Any, given: tuple[Array, Key]) -> tuple[Any, None]:
             parameters, average, state = carry
@@ -107,7 +107,7 @@ def make(
             return jax.lax.scan(step, learnt, (order, jax.random.split(key_noise, len(order))))[0]
 
         def validation(average: Array) -> Array:
-            return -loss(as_tree(average), *repeated, *held_out)
+            return -loss(as_tree(average), many_x, many_y, *held_out)
 
         learnt = (parameters, parameters, optimizer.init(parameters))
         return as_tree(_neural.early_stopped(epoch, lambda learnt: learnt[1], validation, learnt, training))

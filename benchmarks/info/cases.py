@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from primitives import PRIMITIVES, Data, exact, normals
 
-Data = dict[str, Any]
 RHO = 0.75  # correlation of the pair of the mutual-information cases
 CANONICAL = 0.5  # correlation of each of the 5 pairs of the Gaussian case
 DIMENSIONS = 5
@@ -50,6 +50,8 @@ class Case(NamedTuple):
     truth: float | None = None  # of the distribution; an estimator differs from it by its own error
     reference: Callable[[Data], list[float]] | None = None  # of the formula on these data, in float64
     fresh: bool = False  # every entry in a process of its own, whose peak memory is the point
+    primitive: str = ""  # the function of `infojax.info`, by module
+    in_table: bool = False  # one row of its module's table, not a table of its own
 
 
 def sample_rows(length: int) -> np.ndarray:
@@ -70,11 +72,6 @@ def digest(result: Any) -> list[float]:
 def headline(result: Any) -> float:
     """The one number of a result that is shown: of its first array the value, or the mean of the compared rows."""
     return float(np.mean(digest(result[0] if isinstance(result, tuple) else result)))
-
-
-def normals(seed: int, *shape: int) -> np.ndarray:
-    """Standard normal float32 numbers."""
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -245,6 +242,22 @@ def smile(data: Data) -> list[float]:
 
 # Cases
 
+LABELS = {"numpy_scipy": "numpy, scipy", "tfp": "tfp on jax", "scikit_learn": "scikit-learn", "npeet": "NPEET"}
+
+
+def primitive_case(name: str) -> Case:
+    """One of the many small ones: ours, the formula in numpy, and the libraries that have the function."""
+    workers = ("numpy_scipy", *PRIMITIVES[name].peers)
+    return Case(
+        name,
+        PRIMITIVES[name].data,
+        (Entry("ours", name, "infojax"), *(Entry(worker, name, LABELS.get(worker, worker)) for worker in workers)),
+        reference=lambda data: digest(exact(name, data)),
+        primitive=name,
+        in_table=True,
+    )
+
+
 GAUSSIAN_ENTROPY = 0.5 * np.log(2 * np.pi * np.e)  # per dimension
 GAUSSIAN_PAIR = -0.5 * np.log1p(-(RHO**2))
 BRUTE = ("scikit-learn brute force", "scikit-learn brute force, float32")
@@ -267,6 +280,7 @@ def knn_case(d: int, bars: tuple[Bar, ...]) -> Case:
         ),
         (Bar("value", "infojax", ("scipy cKDTree, one worker",), 1e-3), Bar("faster", "infojax", ("HOI",), 100), *bars),
         truth=float(d * GAUSSIAN_ENTROPY),
+        primitive="particle.knn_entropy",
     )
 
 
@@ -285,6 +299,7 @@ def logits_case(title: str, task: str, reference: Callable[[Data], list[float]],
         ),
         (Bar("faster", "infojax", ("distrax",), wanted), Bar("error", "infojax", (), 1e-5)),
         reference=reference,
+        primitive="categorical.entropy",
     )
 
 
@@ -306,6 +321,7 @@ CASES = {
         (Bar("memory", "infojax", (), 1024),),
         truth=float(16 * GAUSSIAN_ENTROPY),
         fresh=True,
+        primitive="particle.knn_entropy",
     ),
     "ksg": Case(
         "KSG mutual information, n = 10,000, 1 + 1, correlation 0.75, k = 3",
@@ -329,6 +345,7 @@ CASES = {
             Bar("value", KSG_OURS[1], ("numpy float64, brute force, algorithm 2",), 1e-3),
         ),
         truth=float(GAUSSIAN_PAIR),
+        primitive="particle.ksg_mutual_information",
     ),
     "logits_entropy": logits_case("forward", "logits_entropy", logits_entropy, 3),
     "logits_entropy_gradient": logits_case(
@@ -340,6 +357,7 @@ CASES = {
         (Entry("ours", "information_gain", "infojax"), Entry("numpy_scipy", "information_gain", "numpy")),
         (Bar("error", "infojax", (), 1e-5),),
         reference=information_gain,
+        primitive="ensemble.gaussian_information_gain",
     ),
     "bald": Case(
         "BALD of an ensemble of logits (10, 10000, 100)",
@@ -347,6 +365,7 @@ CASES = {
         (Entry("ours", "bald", "infojax"), Entry("numpy_scipy", "bald", "scipy")),
         (Bar("error", "infojax", (), 1e-5),),
         reference=bald,
+        primitive="categorical.mutual_information",
     ),
     "particle_reward": Case(
         "particle reward (apt), 1024 x 512, k = 12",
@@ -354,6 +373,7 @@ CASES = {
         (Entry("ours", "particle_reward", "infojax"), Entry("numpy_scipy", "particle_reward", "numpy")),
         (Bar("faster", "infojax", ("numpy",), 2), Bar("error", "infojax", (), 1e-5)),
         reference=apt_reward,
+        primitive="particle.particle_reward",
     ),
     "matrix_renyi": Case(
         "matrix Renyi entropy, alpha = 2, n = 1000",
@@ -366,6 +386,7 @@ CASES = {
         ),
         (Bar("faster", "infojax", EIGENVALUES, 100), Bar("error", "infojax", (), 1e-5)),
         reference=renyi_two,
+        primitive="kernel.matrix_renyi_entropy",
     ),
     "gaussian_mi": Case(
         "Gaussian mutual information from samples, n = 10,000, 5 + 5",
@@ -379,6 +400,7 @@ CASES = {
         (Bar("error", "infojax", (), 1e-5),),
         truth=float(-DIMENSIONS / 2 * np.log1p(-(CANONICAL**2))),
         reference=gaussian_information,
+        primitive="gaussian.mutual_information",
     ),
     "plugin_entropy": Case(
         "plug-in entropy, n = 1,000,000, 64 symbols",
@@ -392,6 +414,7 @@ CASES = {
         ),
         (Bar("error", "infojax", (), 1e-5),),
         reference=plugin_entropy,
+        primitive="discrete.plugin_entropy",
     ),
     "hsic": Case(
         "HSIC of two gram matrices, n = 1000",
@@ -399,6 +422,7 @@ CASES = {
         (Entry("ours", "hsic", "infojax"), Entry("numpy_scipy", "hsic", "numpy")),
         (Bar("error", "infojax", (), 1e-5),),
         reference=hsic,
+        primitive="kernel.hsic",
     ),
     "infonce": Case(
         "InfoNCE of 1024 x 1024 scores",
@@ -407,6 +431,7 @@ CASES = {
         (Bar("error", "infojax", (), 1e-5),),
         truth=float(-0.5 * np.log1p(-(0.9**2))),
         reference=infonce,
+        primitive="bounds.infonce",
     ),
     "smile": Case(
         "SMILE (tau = 5) of 1024 x 1024 scores",
@@ -415,5 +440,8 @@ CASES = {
         (Bar("error", "infojax", (), 1e-5),),
         truth=float(-0.5 * np.log1p(-(0.9**2))),
         reference=smile,
+        primitive="bounds.smile",
     ),
 }
+
+CASES |= {name: primitive_case(name) for name in PRIMITIVES}

@@ -3,12 +3,15 @@
 A primitive is imported where its task is built, so that a missing one fails in its own case only.
 """
 
+import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import cases
 import jax
 import jax.numpy as jnp
+import primitives
 
 PACKAGES = ("infojax", "jax", "jaxlib")
 
@@ -120,6 +123,18 @@ def smile(data: cases.Data) -> Callable[[], Any]:
     return compiled(lambda scores: bounds.smile(scores, cases.TAU), data["scores"])
 
 
+def primitive(name: str) -> Callable[[cases.Data], Callable[[], Any]]:
+    """One of the many small ones: the function of that name, with its settings."""
+
+    def task(data: cases.Data) -> Callable[[], Any]:
+        module, function = name.split(".")
+        row = primitives.PRIMITIVES[name]
+        call = getattr(importlib.import_module(f"infojax.info.{module}"), function)
+        return compiled(functools.partial(call, **row.settings, **row.ours), *data.values())
+
+    return task
+
+
 TASKS = {
     "knn_entropy": knn_entropy,
     "ksg_one": ksg(1),
@@ -136,3 +151,5 @@ TASKS = {
     "infonce": infonce,
     "smile": smile,
 }
+
+TASKS |= {name: primitive(name) for name in primitives.PRIMITIVES}

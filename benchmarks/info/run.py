@@ -18,6 +18,7 @@ from typing import Any
 
 import cases
 import numpy as np
+from primitives import size_of
 
 HERE = Path(__file__).resolve().parent
 BARS = {
@@ -247,6 +248,46 @@ def case_lines(name: str, result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def primitive_row(name: str, result: dict[str, Any]) -> str:
+    """Ours beside the fastest peer that computes the same."""
+    ours, *peers = result["rows"]
+    function, size = name.partition(".")[2], result["size"]
+    if "value" not in ours:
+        return f"| `{function}` | {size} | not measured: {ours.get('error', 'not run')[:100]} |"
+    start = f"| `{function}` | {size} | {ours['milliseconds']:.3g} | {ours['error_against_reference']:.1e} |"
+    measured = [peer for peer in peers if "value" in peer]
+    if not measured:
+        return f"{start} not measured |"
+    best = min(measured, key=lambda peer: peer["milliseconds"])
+    ratio = best["milliseconds"] / ours["milliseconds"]
+    others = ", ".join(f"{peer['system']} {peer['milliseconds']:.3g}" for peer in measured if peer is not best)
+    failed = "".join(f" {peer['system']} failed." for peer in peers if "value" not in peer)
+    return (
+        f"{start} {best['system']} | {best['milliseconds']:.3g} | {best['error_against_reference']:.1e} | {ratio:.3g} "
+        f"| {others or '–'}{failed} |"
+    )
+
+
+def primitive_lines(measured: dict[str, Any]) -> list[str]:
+    """One table per module."""
+    names = [name for name, case in cases.CASES.items() if case.in_table and name in measured]
+    lines = []
+    for module in dict.fromkeys(name.partition(".")[0] for name in names):
+        rows = [name for name in names if name.startswith(f"{module}.")]
+        loads = [measured[name]["load_before"] for name in rows]
+        lines += [
+            f"### The other primitives of `{module}`",
+            "",
+            f"{measured[rows[0]]['date']}. Load from {min(loads)} to {max(loads)}.",
+            "",
+            "| primitive | size | ours, ms | error | fastest peer | ms | its error | time over ours | others, ms |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(primitive_row(name, measured[name]) for name in rows),
+            "",
+        ]
+    return lines
+
+
 def markdown(results: dict[str, Any]) -> str:
     """All tables."""
     lines = [
@@ -255,9 +296,10 @@ def markdown(results: dict[str, Any]) -> str:
         "error is the largest against the formula in float64, relative where the reference is above 1.",
         "",
     ]
-    for name in cases.CASES:
-        if name in results["cases"]:
+    for name, case in cases.CASES.items():
+        if name in results["cases"] and not case.in_table:
             lines += case_lines(name, results["cases"][name])
+    lines += primitive_lines(results["cases"])
     return "\n".join(lines)
 
 
@@ -276,12 +318,20 @@ def earlier(output: Path | None, machine: dict[str, Any]) -> dict[str, Any]:
     return found["cases"] if found.get("machine") == machine else {}
 
 
+def chosen(names: list[str]) -> list[str]:
+    """The cases of the command line."""
+    primitives = [name for name, case in cases.CASES.items() if case.in_table]
+    return list(dict.fromkeys(one for name in names for one in (primitives if name == "primitives" else [name])))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ours", default=sys.executable, help="Python with infojax")
     parser.add_argument("--peers", help="Python with requirements-peers.txt")
     parser.add_argument("--bmi", help="Python with requirements-bmi.txt")
-    parser.add_argument("--cases", nargs="+", choices=tuple(cases.CASES), default=list(cases.CASES), metavar="CASE")
+    every, known = list(cases.CASES), ("primitives", *cases.CASES)
+    help_cases = "which to measure; `primitives` are all that share tables"
+    parser.add_argument("--cases", nargs="+", choices=known, default=every, metavar="CASE", help=help_cases)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see that all works; not for the record")
     parser.add_argument("--output", type=Path, help="folder for the results; this one, or none with --small")
@@ -294,7 +344,7 @@ def main() -> None:
     machine = {"processor": processor(), "cores": cores, "python": platform.python_version(), "small": arguments.small}
     results: dict[str, Any] = {"machine": machine, "cases": earlier(output, machine)}
     pool = Pool(pythons)
-    for name in arguments.cases:
+    for name in chosen(arguments.cases):
         load = round(os.getloadavg()[0], 2)
         print(f"{name} …", flush=True)
         rows = measure(name, pool, arguments.repeats, arguments.small)
@@ -302,6 +352,7 @@ def main() -> None:
             "date": time.strftime("%Y-%m-%d"),
             "load_before": load,
             "load_after": round(os.getloadavg()[0], 2),
+            "size": size_of(cases.CASES[name].data(arguments.small)),
             "rows": rows,
             "bars": judge(name, rows),
         }

@@ -1,4 +1,4 @@
-"""ennemi: KSG with scaling of the data to unit variance, its default."""
+"""ennemi: KSG with scaling of the data to unit variance, its default; given a condition, without."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import cases
 import ennemi
 import numpy as np
+from primitives import in_double
 
 PACKAGES = ("ennemi", "scipy")
 
@@ -16,4 +17,10 @@ def ksg(data: cases.Data) -> Callable[[], Any]:
     return lambda: float(np.asarray(ennemi.estimate_mi(y, x, k=3)).item())
 
 
-TASKS = {"ksg": ksg}
+def conditional_mutual_information(data: cases.Data) -> Callable[[], Any]:
+    """`estimate_mi` given a condition."""
+    x, y, z = (part[:, 0] for part in in_double(data))
+    return lambda: float(np.asarray(ennemi.estimate_mi(y, x, k=3, cond=z, preprocess=False)).item())
+
+
+TASKS = {"ksg": ksg, "particle.conditional_mutual_information": conditional_mutual_information}

@@ -7,6 +7,7 @@ from typing import Any
 import cases
 import infomeasure
 import numpy as np
+from primitives import in_double
 
 PACKAGES = ("infomeasure", "scipy")
 logging.disable(logging.WARNING)
@@ -34,4 +35,31 @@ def plugin_entropy(data: cases.Data) -> Callable[[], Any]:
     return lambda: float(infomeasure.entropy(data["x"], approach="discrete", base="e"))
 
 
-TASKS = {"knn_entropy": knn_entropy, "ksg_one": ksg(1), "ksg_two": ksg(2), "plugin_entropy": plugin_entropy}
+def transfer_entropy(data: cases.Data) -> Callable[[], Any]:
+    """Approach `discrete`."""
+    source, target = data.values()
+    return lambda: float(infomeasure.transfer_entropy(source, target, approach="discrete", base="e"))
+
+
+def permutation_entropy(data: cases.Data) -> Callable[[], Any]:
+    """Approach `ordinal`."""
+    (x,) = in_double(data)
+    return lambda: float(infomeasure.entropy(x, approach="ordinal", embedding_dim=4, base="e"))
+
+
+def conditional_mutual_information(data: cases.Data) -> Callable[[], Any]:
+    """Approach `ksg` given a condition."""
+    x, y, z = in_double(data)
+    settings = {"approach": "ksg", "k": 3, "noise_level": 0, "base": "e"}
+    return lambda: float(infomeasure.conditional_mutual_information(x, y, cond=z, **settings))
+
+
+TASKS = {
+    "knn_entropy": knn_entropy,
+    "ksg_one": ksg(1),
+    "ksg_two": ksg(2),
+    "plugin_entropy": plugin_entropy,
+    "discrete.transfer_entropy": transfer_entropy,
+    "discrete.permutation_entropy": permutation_entropy,
+    "particle.conditional_mutual_information": conditional_mutual_information,
+}

@@ -7,6 +7,7 @@ from typing import Any
 import cases
 import numpy as np
 from npeet import entropy_estimators
+from primitives import in_double
 
 PACKAGES = ("NPEET", "scikit-learn", "scipy")
 
@@ -28,4 +29,22 @@ def plugin_entropy(data: cases.Data) -> Callable[[], Any]:
     return lambda: float(entropy_estimators.entropyd(data["x"], base=math.e))
 
 
-TASKS = {"knn_entropy": knn_entropy, "ksg": ksg, "plugin_entropy": plugin_entropy}
+def conditional_mutual_information(data: cases.Data) -> Callable[[], Any]:
+    """`cmi`."""
+    x, y, z = in_double(data)
+    return lambda: float(entropy_estimators.cmi(x, y, z, k=3, base=math.e))
+
+
+def kl_divergence(data: cases.Data) -> Callable[[], Any]:
+    """`kldiv`."""
+    x, y = in_double(data)
+    return lambda: float(entropy_estimators.kldiv(x, y, k=3, base=math.e))
+
+
+TASKS = {
+    "knn_entropy": knn_entropy,
+    "ksg": ksg,
+    "plugin_entropy": plugin_entropy,
+    "particle.conditional_mutual_information": conditional_mutual_information,
+    "particle.kl_divergence": kl_divergence,
+}

@@ -5,6 +5,7 @@ from typing import Any
 
 import cases
 import numpy as np
+from primitives import PRIMITIVES, in_double
 from scipy.spatial import cKDTree
 from scipy.special import digamma, entr, gammaln, log_softmax, logsumexp, softmax
 
@@ -145,6 +146,45 @@ def smile(data: cases.Data) -> Callable[[], Any]:
     return call
 
 
+def primitive(name: str) -> Callable[[cases.Data], Callable[[], Any]]:
+    """One of the many small ones: its formula, in the dtype of the data."""
+    row = PRIMITIVES[name]
+    return lambda data: lambda: row.formula(*data.values(), **row.settings)
+
+
+def knn_distances(data: cases.Data) -> Callable[[], Any]:
+    """A KD-tree, one worker."""
+    (x,) = in_double(data)
+    return lambda: cKDTree(x).query(x, k=[2, 3, 4])[0]
+
+
+def kl_divergence(data: cases.Data) -> Callable[[], Any]:
+    """Two KD-trees, maximum norm."""
+    x, y = in_double(data)
+
+    def call() -> float:
+        own = cKDTree(x).query(x, k=[4], p=np.inf)[0]
+        other = cKDTree(y).query(x, k=[3], p=np.inf)[0]
+        return float(x.shape[1] * np.log(other / own).mean() + np.log(len(y) / (len(x) - 1)))
+
+    return call
+
+
+def conditional_mutual_information(data: cases.Data) -> Callable[[], Any]:
+    """KD-trees of all variables and of those to count in, maximum norm."""
+    x, y, z = in_double(data)
+
+    def call() -> float:
+        both = np.hstack([x, y, z])
+        radius = np.nextafter(cKDTree(both).query(both, k=[4], p=np.inf)[0][:, 0], 0)
+        parts = (z, np.hstack([x, z]), np.hstack([y, z]))
+        inside = [cKDTree(part).query_ball_point(part, radius, p=np.inf, return_length=True) for part in parts]
+        of_z, of_xz, of_yz = (digamma(count) for count in inside)
+        return float(digamma(3) + (of_z - of_xz - of_yz).mean())
+
+    return call
+
+
 TASKS = {
     "knn_entropy": knn_entropy(1),
     "knn_entropy_all_workers": knn_entropy(-1),
@@ -160,4 +200,8 @@ TASKS = {
     "hsic": hsic,
     "infonce": infonce,
     "smile": smile,
+    **{name: primitive(name) for name in PRIMITIVES},
+    "particle.knn_distances": knn_distances,
+    "particle.kl_divergence": kl_divergence,
+    "particle.conditional_mutual_information": conditional_mutual_information,
 }

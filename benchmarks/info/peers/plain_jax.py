@@ -26,6 +26,11 @@ def entropy_tasks(entropy: Callable[[jax.Array], jax.Array]) -> dict[str, Callab
     }
 
 
+def array_tasks(functions: dict[str, Callable[..., Any]]) -> dict[str, Callable[[cases.Data], Callable[[], Any]]]:
+    """Tasks that take the case's arrays in order."""
+    return {name: lambda data, call=call: compiled(call, *data.values()) for name, call in functions.items()}
+
+
 def entropy(logits: jax.Array) -> jax.Array:
     """Through probabilities."""
     return jax.scipy.special.entr(jax.nn.softmax(logits)).sum(axis=-1)

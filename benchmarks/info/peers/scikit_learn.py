@@ -1,4 +1,4 @@
-"""scikit-learn: brute-force neighbours and `mutual_info_regression`."""
+"""scikit-learn: neighbours, `mutual_info_regression` and the Gaussian kernel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import cases
 import numpy as np
 from peers.numpy_scipy import kozachenko_leonenko
+from primitives import in_double
 from sklearn.feature_selection import mutual_info_regression
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
 PACKAGES = ("scikit-learn", "scipy")
@@ -33,4 +35,22 @@ def ksg(data: cases.Data) -> Callable[[], Any]:
     return lambda: float(mutual_info_regression(x, y, discrete_features=False, n_neighbors=3, random_state=0)[0])
 
 
-TASKS = {"knn_entropy": knn_entropy(np.float64), "knn_entropy_float32": knn_entropy(np.float32), "ksg": ksg}
+def knn_distances(data: cases.Data) -> Callable[[], Any]:
+    """`NearestNeighbors` as it chooses, self excluded."""
+    (x,) = in_double(data)
+    return lambda: NearestNeighbors(n_neighbors=3).fit(x).kneighbors()[0]
+
+
+def gram(data: cases.Data) -> Callable[[], Any]:
+    """`rbf_kernel`."""
+    (x,) = data.values()
+    return lambda: rbf_kernel(x, gamma=0.5)
+
+
+TASKS = {
+    "knn_entropy": knn_entropy(np.float64),
+    "knn_entropy_float32": knn_entropy(np.float32),
+    "ksg": ksg,
+    "particle.knn_distances": knn_distances,
+    "kernel.gram": gram,
+}

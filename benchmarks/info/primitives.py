@@ -194,7 +194,7 @@ PRIMITIVES = {
         sized(lambda n, k: (softmax(normals(116, n, k, k)),), (3, 5), (20, 100)), of.entropy_rate
     ),
     "discrete.channel_capacity": Primitive(
-        sized(lambda k: (softmax(normals(117, k, k) + 8 * np.eye(k, dtype=np.float32)),), (8,), (64,)),
+        sized(lambda k: (softmax(normals(117, k, k) + 8 * np.eye(k, dtype=np.float32)),), (8,), (256,)),
         of.channel_capacity,
     ),
     "categorical.renyi_entropy": Primitive(logits(1), of.logits_renyi_entropy, (), {"alpha": 0.5}),
@@ -208,7 +208,7 @@ PRIMITIVES = {
     "categorical.reverse_mutual_information": Primitive(MEMBERS, of.logits_reverse_mutual_information, (), {"axis": 0}),
     "gaussian.entropy": Primitive(COVARIANCES, of.gaussian_entropy, JAX),
     "gaussian.diagonal_entropy": Primitive(coordinates(0), of.diagonal_entropy, JAX),
-    "gaussian.kl_divergence": Primitive(sized(two_gaussians, (20, 4), (1000, 12)), of.gaussian_kl_divergence, JAX),
+    "gaussian.kl_divergence": Primitive(sized(two_gaussians, (20, 4), (64, 12)), of.gaussian_kl_divergence, JAX),
     "gaussian.diagonal_kl_divergence": Primitive(coordinates(2), of.diagonal_kl_divergence, JAX),
     "gaussian.conditional_mutual_information": Primitive(
         COVARIANCES, of.gaussian_conditional_mutual_information, (), {"dim_x": 2, "dim_y": 2}

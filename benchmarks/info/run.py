@@ -21,6 +21,7 @@ import numpy as np
 from primitives import size_of
 
 HERE = Path(__file__).resolve().parent
+SAME = 1e-3  # largest error of a peer that still computes the same
 BARS = {
     "faster": "at least {wanted:g} times as fast as {peers}",
     "slower": "at most {wanted:g} times the time of {peers}",
@@ -258,7 +259,8 @@ def primitive_row(name: str, result: dict[str, Any]) -> str:
     measured = [peer for peer in peers if "value" in peer]
     if not measured:
         return f"{start} not measured |"
-    best = min(measured, key=lambda peer: peer["milliseconds"])
+    same = [peer for peer in measured if peer["error_against_reference"] <= SAME]
+    best = min(same or measured, key=lambda peer: peer["milliseconds"])
     ratio = best["milliseconds"] / ours["milliseconds"]
     others = ", ".join(f"{peer['system']} {peer['milliseconds']:.3g}" for peer in measured if peer is not best)
     failed = "".join(f" {peer['system']} failed." for peer in peers if "value" not in peer)

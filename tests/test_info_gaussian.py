@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -467,3 +469,17 @@ def test_units(dtype):
     np.testing.assert_allclose(units.bits_to_nats(bits).astype(jnp.float32), values.astype(jnp.float32), rtol=1e-2)
     np.testing.assert_allclose(units.bits_to_nats(1), math.log(2), rtol=1e-7)
     np.testing.assert_allclose(jax.jit(jax.grad(units.nats_to_bits))(1.0), 1 / math.log(2), rtol=1e-6)
+
+
+def test_large_batches_of_two_covariances_end():
+    """Two batches of factorisations at once waited for each other for ever, within some hundred calls."""
+    words = """
+import jax, jax.numpy as jnp
+from infojax.info import gaussian
+a, b = jax.random.normal(jax.random.key(0), (2, 1000, 12, 24))
+c, e = (x @ jnp.swapaxes(x, -1, -2) / 12 for x in (a, b))
+m, divergence = jnp.zeros((1000, 12)), jax.jit(gaussian.kl_divergence)
+for _ in range(500):
+    divergence(m, c, m, e).block_until_ready()
+"""
+    subprocess.run([sys.executable, "-c", words], check=True, timeout=300)

@@ -168,6 +168,20 @@ def diagonal_entropy(scale: ArrayLike, where: jax.Array | None = None) -> jax.Ar
     return jnp.sum(keep(value, where), axis=-1).astype(dtype)
 
 
+def _two_factors(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cholesky factors of both, never at the same time.
+
+    On CPU two large batches that are factored at once share the threads that each of them waits for: with jax 0.10 and
+    two cores that can last for ever. They are not broadcast first, for often one q stands against many p.
+    """
+    if first.shape == second.shape:
+        both = jnp.linalg.cholesky(jnp.stack([first, second]))
+        return both[0], both[1]
+    factor = jnp.linalg.cholesky(first)
+    _, second = jax.lax.optimization_barrier((factor, second))
+    return factor, jnp.linalg.cholesky(second)
+
+
 def kl_divergence(mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q: ArrayLike) -> jax.Array:
     r"""KL divergence of the Gaussian p from the Gaussian q.
 
@@ -203,9 +217,7 @@ def kl_divergence(mean_p: ArrayLike, cov_p: ArrayLike, mean_q: ArrayLike, cov_q:
         shapes = f"{m_p.shape}, {c_p.shape}, {m_q.shape} and {c_q.shape}"
         raise ValueError(f"means (…, d) and covariances (…, d, d) must have the same d, got {shapes}")
     batch = jnp.broadcast_shapes(m_p.shape[:-1], c_p.shape[:-2], m_q.shape[:-1], c_q.shape[:-2])
-    # The factors are taken before broadcasting: often one q stands against many p.
-    factor_p = jnp.broadcast_to(jnp.linalg.cholesky(c_p), (*batch, size, size))
-    factor_q = jnp.broadcast_to(jnp.linalg.cholesky(c_q), (*batch, size, size))
+    factor_p, factor_q = (jnp.broadcast_to(factor, (*batch, size, size)) for factor in _two_factors(c_p, c_q))
     shift = jnp.broadcast_to(m_p, (*batch, size)) - jnp.broadcast_to(m_q, (*batch, size))
     whitened = solve_triangular(factor_q, jnp.concatenate([factor_p, shift[..., None]], axis=-1), lower=True)
     crossed = jnp.sum(jnp.tril(whitened[..., :size], -1) ** 2, axis=(-1, -2))

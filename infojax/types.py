@@ -203,7 +203,7 @@ class Estimate(NamedTuple):
 class Estimator(NamedTuple):
     """An estimator of mutual information, fitted to samples; pure, so seeds are its `vmap`."""
 
-    fit: Callable[[Key, Array, Array], Estimate]  # (key, x [n, d_x], y [n, d_y])
+    fit: Callable[[Key, Array, Array], Estimate]  # (key, x [n, d_x], y [n, d_y]); not the key that drew the samples
     why: Callable[[Estimate], str]  # on the host: in words, why an estimate is not trusted; empty where it is
     entropy: Callable[[Key, Array], Estimate] | None = None  # (key, x [n, d]) where it is defined
     bound: str = ""  # "lower" or "upper" where the value bounds the truth, else empty

@@ -160,9 +160,10 @@ def test_subsampled_intervals_cover_what_repetition_shows():
     measure = partial(ksg.particle.ksg_mutual_information, k=3)
 
     def one(key):
-        x, noise = jax.random.normal(key, (2, 400, 1))
+        key_samples, key_blocks = jax.random.split(key)
+        x, noise = jax.random.normal(key_samples, (2, 400, 1))
         y = 0.75 * x + math.sqrt(1 - 0.75**2) * noise
-        return measure(x, y), parts.subsampled(key, measure, x, y)[0]
+        return measure(x, y), parts.subsampled(key_blocks, measure, x, y)[0]
 
     values, halves = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(6), 60))
     # The half-width is 2.23 standard deviations of what repeated samples give.

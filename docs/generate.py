@@ -47,6 +47,9 @@ def relinked(text: str) -> str:
         "CONTRIBUTING.md": "contributing.md",
         "experiments/README.md": "experiments.md",
         "benchmarks/rl/README.md": "benchmarks.md",
+        "estimate/README.md": "estimates.md",
+        "estimates.png": "estimate/estimates.png",
+        "table.md": "#each-estimate",
     }
     text = re.sub(r"\]\(([^)#]+)\)", lambda found: f"]({pages.get(found[1], found[1])})", text)
     text = text.replace("](CONTRIBUTING)", "](contributing.md)")
@@ -71,6 +74,9 @@ def main() -> None:
         for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives")):
             results = (ROOT / "benchmarks" / room / "results.md").read_text()
             page.write(f"\n## {heading}: the last measurement\n\n{results}")
+    study = ROOT / "experiments" / "estimate"
+    table = (study / "table.md").read_text()
+    (OUT / "estimates.md").write_text(f"{relinked((study / 'README.md').read_text())}\n## Each estimate\n\n{table}")
     (OUT / "configurations.md").write_text(configurations())
     for room, title in ROOMS.items():
         (OUT / "api" / f"{room}.md").write_text(reference(room, title))

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the tables and the picture")
     arguments = parser.parse_args()
-    runs = arguments.runs.resolve()
+    runs = arguments.runs
     runs.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
 

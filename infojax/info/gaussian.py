@@ -171,8 +171,9 @@ def diagonal_entropy(scale: ArrayLike, where: jax.Array | None = None) -> jax.Ar
 def _two_factors(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cholesky factors of both, never at the same time.
 
-    On CPU two large batches that are factored at once share the threads that each of them waits for: with jax 0.10 and
-    two cores that can last for ever. They are not broadcast first, for often one q stands against many p.
+    With jax 0.10 on two CPU cores, the factorisations of two large batches side by side with the triangular solve after
+    them hung within some hundred calls; one after the other they do not. They are not broadcast first, for often one q
+    stands against many p.
     """
     if first.shape == second.shape:
         both = jnp.linalg.cholesky(jnp.stack([first, second]))

@@ -207,3 +207,93 @@ class Estimator(NamedTuple):
     why: Callable[[Estimate], str]  # on the host: in words, why an estimate is not trusted; empty where it is
     entropy: Callable[[Key, Array], Estimate] | None = None  # (key, x [n, d]) where it is defined
     bound: str = ""  # "lower" or "upper" where the value bounds the truth, else empty
+
+
+# --- test-time adaptation ----------------------------------------------------------------------------------------
+
+
+class ImageSet(NamedTuple):
+    """Labelled images, in numpy."""
+
+    images: Any  # uint8 [N, H, W, C]
+    labels: Any  # int32 [N]; a class that the model does not know has a label of num_classes or above
+    groups: Any = None  # int32 [N], where worst groups are of interest
+
+
+class ImageData(NamedTuple):
+    """Where images come from: clean ones to train on, clean and shifted ones to adapt to; read when they are asked for."""
+
+    name: str
+    num_classes: int
+    image_shape: tuple[int, int, int]  # H, W, C
+    mean: tuple[float, ...]  # of the channels in [0, 1]: what a model trained on it normalises by
+    deviation: tuple[float, ...]
+    train: Callable[[], ImageSet]
+    test: Callable[[], ImageSet]
+    shifts: tuple[str, ...]  # names that `shifted` takes, such as corruptions
+    shifted: Callable[[str, int, int], ImageSet]  # (shift, severity 1 to 5, seed) -> the test images under that shift
+    unknown: Callable[[], ImageSet] | None = None  # images of classes that no model here knows, for open-set streams
+    num_groups: int = 0
+
+
+class Stream(NamedTuple):
+    """Batches of images in the order in which a model meets them, in numpy: `images[order[t]]` is batch t of T."""
+
+    images: Any  # uint8 [M, H, W, C]
+    labels: Any  # int32 [M]; num_classes and above where the class is unknown to the model
+    groups: Any  # int32 [M], or None
+    order: Any  # int32 [T, B]
+    mask: Any  # bool [T, B]; False where a short batch is filled up
+    reset: Any  # bool [T]; the source model is restored before this batch
+    phase: Any  # int32 [T], which of `phases` the batch belongs to
+    phases: tuple[str, ...]  # such as gaussian_noise/5 or clean
+
+
+class StreamPlan(NamedTuple):
+    """What `make` of a stream returns: a stream for every seed, all of one layout."""
+
+    name: str
+    batch_size: int
+    draw: Callable[[int], Stream]  # seed -> the stream
+
+
+Statistics = Any
+"""By what a batch normalisation normalises: "batch", "source" (the running ones), a weight w of (1 − w) source + w
+batch, a mapping path -> (mean, variance), or a function (path, inputs [B, …, C], source, batch) -> (mean, variance),
+where source and batch are pairs (mean, variance) and what it returns broadcasts to the inputs."""
+
+
+class Model(NamedTuple):
+    """A classifier of images as adaptation sees it; the normalisation of its inputs is inside."""
+
+    apply: Callable[..., tuple[Array, Array]]  # (variables, images, statistics="batch", mask=None) -> logits, features
+    measure: Callable[..., dict[str, tuple[Array, Array]]]  # the same -> each batch normalisation's batch statistics
+    classify: Callable[[Any, Array], Array]  # (variables, features) -> logits: the head alone
+    variables: Any  # the source model: "params", and "batch_stats" where it has batch normalisation
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    norms: tuple[str, ...]  # paths of all normalisation layers
+    batch_norms: tuple[str, ...]  # those with running statistics; without any, rows do not depend on one another
+    head: str  # path of the last layer
+
+
+class Adapted(NamedTuple):
+    """What a method makes of one batch."""
+
+    logits: Array  # [B, C]
+    selected: Array  # [B] bool, the rows that were learned from
+    info: Metrics  # always forward_rows, backward_rows, updated (0 or 1), invalid (rows that are not finite)
+
+
+class Method(NamedTuple):
+    """A method of test-time adaptation. A stream is a scan of `adapt`, resetting is going on with an old state.
+
+    `adapt(state, images, key, mask=None, destroyed=None, allowed=None, selection=None) -> (state, Adapted)`: images
+    [B, H, W, C] in [0, 1] or uint8; `mask` [B] marks real rows, the others enter nothing; `destroyed` are the images
+    that DeYO compares with, made by itself otherwise; rows outside of `allowed` are predicted and normalised with, not
+    learned from; `selection` (2, B) replays a recorded selection in place of the method's own filters.
+    """
+
+    init: Callable[..., Any]  # (variables, source=None) -> state; source: clean images [batches, B, H, W, C]
+    adapt: Callable[..., tuple[Any, Adapted]]
+    scores: str = "before"  # whether `logits` are of before or after the step of their batch

@@ -5,7 +5,7 @@ of a rollout, `B` parallel environments, `N` transitions in a batch, `C` the siz
 States are pytrees passed in and returned; randomness is a key passed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -221,7 +221,7 @@ class ImageSet(NamedTuple):
 
 
 class ImageData(NamedTuple):
-    """Where images come from: clean ones to train on, clean and shifted ones to adapt to; read when they are asked for."""
+    """Where images come from: clean ones to train on, clean and shifted ones to adapt to; read when asked for."""
 
     name: str
     num_classes: int
@@ -234,6 +234,7 @@ class ImageData(NamedTuple):
     shifted: Callable[[str, int, int], ImageSet]  # (shift, severity 1 to 5, seed) -> the test images under that shift
     unknown: Callable[[], ImageSet] | None = None  # images of classes that no model here knows, for open-set streams
     num_groups: int = 0
+    unknown_shifted: Callable[[str, int, int], ImageSet] | None = None  # those, under a shift, as `shifted` gives them
 
 
 class Stream(NamedTuple):
@@ -242,11 +243,13 @@ class Stream(NamedTuple):
     images: Any  # uint8 [M, H, W, C]
     labels: Any  # int32 [M]; num_classes and above where the class is unknown to the model
     groups: Any  # int32 [M], or None
+    domain: Any  # int32 [M], which of `domains` the image is of: what is met
     order: Any  # int32 [T, B]
-    mask: Any  # bool [T, B]; False where a short batch is filled up
-    reset: Any  # bool [T]; the source model is restored before this batch
-    phase: Any  # int32 [T], which of `phases` the batch belongs to
-    phases: tuple[str, ...]  # such as gaussian_noise/5 or clean
+    mask: Any  # bool [T, B]; False where a short batch is filled up, by image 0
+    reset: Any  # bool [T]; the source model is restored before this batch; True for the first
+    phase: Any  # int32 [T], which of `phases` the batch belongs to: when it is met
+    domains: tuple[str, ...]  # such as gaussian_noise/5 or clean
+    phases: tuple[str, ...]  # stretches of the stream, such as gaussian_noise/5, clean_after_gaussian_noise/5, mixed
 
 
 class StreamPlan(NamedTuple):
@@ -255,6 +258,18 @@ class StreamPlan(NamedTuple):
     name: str
     batch_size: int
     draw: Callable[[int], Stream]  # seed -> the stream
+
+
+def segments(stream: Stream) -> list[slice]:
+    """The pieces of a stream that begin with a reset: slices of its T batches, none of which knows of another."""
+    length = len(stream.reset)
+    starts = [batch for batch in range(length) if batch == 0 or stream.reset[batch]]
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], length], strict=True)]
+
+
+def same_length(pieces: Sequence[slice]) -> bool:
+    """Whether the pieces are equally long, so that one program can be mapped over them as lanes."""
+    return len({piece.stop - piece.start for piece in pieces}) == 1
 
 
 Statistics = Any

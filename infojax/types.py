@@ -292,6 +292,18 @@ class Model(NamedTuple):
     head: str  # path of the last layer
 
 
+class Architecture(NamedTuple):
+    """What `make` of a model returns: a network for any number of classes and any images.
+
+    `mean` and `deviation` of the channels are those of the data, used where neither the configuration nor the imported
+    weights say others.
+    """
+
+    init: Callable[[Key, int, tuple[int, int, int]], Any]  # (key, num_classes, image_shape) -> random variables
+    bundle: Callable[..., Model]  # (variables, num_classes, image_shape, mean, deviation) -> the model of them
+    imported: Callable[..., Model] | None = None  # (num_classes, image_shape, mean, deviation); None without weights
+
+
 class Adapted(NamedTuple):
     """What a method makes of one batch."""
 

@@ -106,6 +106,11 @@ def bundle(
     )
 
 
+def probabilities(logits: Array) -> Array:
+    """softmax of logits (…, C), what a model predicts."""
+    return jax.nn.softmax(logits, axis=-1)
+
+
 def _scaled(images: Array, shift: Array, scale: Array) -> Array:
     values = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images.astype(jnp.float32)
     shape = (1,) * (values.ndim - 1) + (-1,)

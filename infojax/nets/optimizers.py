@@ -1,14 +1,30 @@
 """Optimisers from optax, usable under jax's strict dtype promotion."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import optax
 
+Optimizer = Literal["sgd", "adam"]
+
 
 def adam(learning_rate: float | jax.Array) -> optax.GradientTransformation:
-    """Adam (Kingma and Ba, 2015). optax raises a float to an integer count, which strict promotion forbids."""
-    inner = optax.adam(learning_rate)
+    """Adam (Kingma and Ba, 2015)."""
+    return _lenient(optax.adam(learning_rate))
+
+
+def sgd(learning_rate: float | jax.Array, momentum: float | jax.Array = 0.0) -> optax.GradientTransformation:
+    """Gradient descent with plain (not Nesterov's) momentum."""
+    return _lenient(optax.sgd(learning_rate, momentum=momentum))
+
+
+def optimizer(name: Optimizer, learning_rate: float, momentum: float) -> optax.GradientTransformation:
+    """An optimiser by its name; Adam's own averages are the usual 0.9 and 0.999, `momentum` is that of sgd."""
+    return sgd(learning_rate, momentum) if name == "sgd" else adam(learning_rate)
+
+
+def _lenient(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """optax raises a float to an integer count, which strict promotion forbids."""
 
     def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):

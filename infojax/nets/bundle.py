@@ -158,10 +158,9 @@ def _normalised(
     factor = jax.lax.rsqrt(variance + module.epsilon)
     if module.use_scale:
         factor = factor * module.get_variable("params", "scale")
-    offset = -mean * factor
-    if module.use_bias:
-        offset = offset + module.get_variable("params", "bias")
-    return _wide(factor, inputs) * inputs + _wide(offset, inputs)
+    # The mean is subtracted first: what lies near it keeps its digits, and with them its side of a ReLU.
+    outputs = (inputs - _wide(mean, inputs)) * _wide(factor, inputs)
+    return outputs + _wide(module.get_variable("params", "bias"), inputs) if module.use_bias else outputs
 
 
 def _wide(values: Array, inputs: Array) -> Array:

@@ -170,7 +170,7 @@ def test_reset_per_shift_meets_every_image_of_every_shift_once_in_one_order():
 
 
 def test_fewer_images_are_the_same_of_every_shift_and_only_they_are_kept():
-    stream = reset_per_shift.make(DATA, shifts=("noise", "clean"), num_images=11, batch_size=4).draw(0)
+    stream = reset_per_shift.make(DATA, corruption=("noise", "clean"), num_images=11, batch_size=4).draw(0)
     assert stream.phases == ("noise/5", "clean") and len(stream.images) == 22 and stream.order.shape == (6, 4)
     (noisy, marks), (clean, none) = met(stream, "noise/5"), met(stream, "clean")
     assert (noisy == clean).all() and len(set(noisy)) == 11
@@ -178,7 +178,7 @@ def test_fewer_images_are_the_same_of_every_shift_and_only_they_are_kept():
 
 
 def test_a_batch_larger_than_the_data_is_one_padded_batch():
-    stream = reset_per_shift.make(DATA, shifts=("fog",), batch_size=64).draw(0)
+    stream = reset_per_shift.make(DATA, corruption=("fog",), batch_size=64).draw(0)
     assert stream.order.shape == (1, 64) and stream.mask.sum() == COUNT
 
 
@@ -225,7 +225,7 @@ def test_continual_rounds_and_shuffled_shifts_keep_the_layout():
 
 
 def test_gradual_goes_up_and_down_over_images_kept_once():
-    stream = gradual.make(DATA, shifts=("blur", "fog"), batch_size=25, num_images=50).draw(0)
+    stream = gradual.make(DATA, corruption=("blur", "fog"), batch_size=25, num_images=50).draw(0)
     severities = [1, 2, 3, 4, 5, 4, 3, 2, 1]
     marks = [met(stream, phase)[1] for phase in stream.phases]
     assert [set(found) for found in marks] == [{mark(s, n)} for s in ("blur", "fog") for n in severities]
@@ -251,7 +251,9 @@ def test_mixed_meets_every_image_once_and_all_domains_in_a_batch():
 @pytest.mark.parametrize("ratio", [1.0, 8.0, 500_000.0])
 def test_label_shift_draws_the_major_class_as_often_as_the_formula_says(ratio):
     draws = 20_000
-    stream = label_shift.make(DATA, shifts=("fog",), num_images=draws, imbalance_ratio=ratio, batch_size=100).draw(0)
+    stream = label_shift.make(DATA, corruption=("fog",), num_images=draws, imbalance_ratio=ratio, batch_size=100).draw(
+        0
+    )
     assert stream.mask.all() and stream.order.shape == (200, 100) and len(stream.images) == COUNT
     blocks = labels_of(stream).reshape(CLASSES, draws // CLASSES)
     shares = np.stack([np.bincount(block, minlength=CLASSES) for block in blocks]) / blocks.shape[1]
@@ -335,7 +337,7 @@ def test_a_mixture_has_its_share_of_clean_images():
         assert 0 < np.sum(marks[:20] == 0) < 12
     assert clean[0] == clean[1] == clean[2]
     for share, domains in ((0.0, {1}), (1.0, {0})):
-        one = mixture.make(DATA, shifts=("fog",), clean_share=share).draw(0)
+        one = mixture.make(DATA, corruption=("fog",), clean_share=share).draw(0)
         assert one.mask.sum() == COUNT and set(one.domain) == domains
 
 
@@ -361,11 +363,11 @@ def test_open_set_takes_as_many_as_there_are_and_labels_the_unknown():
         assert len(numbers) == 40 and unknown.sum() == 20 and (marks[unknown] == 100).all()
         assert (marks[~unknown] == mark(shift, 5)).all() and len(set(numbers[~unknown])) == 20
         assert 0 < unknown[:10].sum() < 10
-    few = open_set.make(DATA, shifts=("fog",), unknown_share=0.2, num_images=25).draw(0)
+    few = open_set.make(DATA, corruption=("fog",), unknown_share=0.2, num_images=25).draw(0)
     assert few.mask.sum() == 25 and (labels_of(few) >= CLASSES).sum() == 5
-    most = open_set.make(DATA, shifts=("fog",), unknown_share=0.25).draw(0)
+    most = open_set.make(DATA, corruption=("fog",), unknown_share=0.25).draw(0)
     assert (labels_of(most) < CLASSES).sum() == 50 and (labels_of(most) >= CLASSES).sum() == 16  # of 66
-    none = open_set.make(DATA, shifts=("fog",), unknown_share=0.0).draw(0)
+    none = open_set.make(DATA, corruption=("fog",), unknown_share=0.0).draw(0)
     assert none.mask.sum() == COUNT and (labels_of(none) < CLASSES).all()
 
 
@@ -374,19 +376,19 @@ def test_unknown_images_are_shifted_where_the_data_can():
         return ImageSet(numbered(20, 100 + mark(shift, severity)), np.full(20, CLASSES, np.int32))
 
     data = DATA._replace(unknown_shifted=unknown_shifted)
-    stream = open_set.make(data, shifts=("noise", "clean"), severity=2).draw(0)
+    stream = open_set.make(data, corruption=("noise", "clean"), severity=2).draw(0)
     assert stream.domains == ("noise/2", "unknown/noise/2", "clean", "unknown/clean")
     assert set(met(stream, "noise/2")[1]) == {mark("noise", 2), 100 + mark("noise", 2)}
     assert set(met(stream, "clean")[1]) == {0, 100}
 
 
 def test_made_up_unknown_images_keep_colours_or_nothing():
-    shuffled = open_set.make(DATA, shifts=("fog",), unknown_from="shuffled", unknown_share=0.5).draw(0)
+    shuffled = open_set.make(DATA, corruption=("fog",), unknown_from="shuffled", unknown_share=0.5).draw(0)
     assert shuffled.domains == ("fog/5", "unknown/fog/5") and shuffled.mask.sum() == 2 * COUNT
     known, unknown = (shuffled.images[shuffled.domain == index].reshape(COUNT, -1) for index in (0, 1))
     assert (np.sort(known, axis=1) == np.sort(unknown, axis=1)).all() and not (known == unknown).all(axis=1).any()
     assert (shuffled.labels[shuffled.domain == 1] == CLASSES).all()
-    noise = open_set.make(DATA, shifts=("fog",), unknown_from="noise").draw(0)
+    noise = open_set.make(DATA, corruption=("fog",), unknown_from="noise").draw(0)
     pixels = noise.images[noise.domain == 1]
     assert pixels.min() < 5 and pixels.max() > 250 and abs(pixels.mean() - 127.5) < 5 * 74 / math.sqrt(pixels.size)
 
@@ -403,11 +405,11 @@ def test_made_up_unknown_images_keep_colours_or_nothing():
         (lambda: reset_per_shift.make(DATA, severity=6), "severity of 6.*1 to 5"),
         (lambda: gradual.make(DATA, severities=(1, 0)), "severity of 0"),
         (lambda: gradual.make(DATA, severities=()), "empty stream"),
-        (lambda: reset_per_shift.make(DATA, shifts=("nois",)), "names nois.*did you mean noise"),
-        (lambda: mixed.make(DATA, shifts=("qqq",)), "there are fog, blur, noise, clean"),
-        (lambda: mixture.make(DATA, shifts=("clean",)), "names clean"),
-        (lambda: gradual.make(DATA, shifts=("clean",)), "names clean"),
-        (lambda: continual.make(DATA, shifts=("fog", "fog")), "fog twice"),
+        (lambda: reset_per_shift.make(DATA, corruption=("nois",)), "names nois.*did you mean noise"),
+        (lambda: mixed.make(DATA, corruption="qqq"), "there are fog, blur, noise, clean"),
+        (lambda: mixture.make(DATA, corruption=("clean",)), "names clean"),
+        (lambda: gradual.make(DATA, corruption=("clean",)), "names clean"),
+        (lambda: continual.make(DATA, corruption=("fog", "fog")), "fog twice"),
         (lambda: continual.make(DATA, rounds=0), "rounds=0"),
         (lambda: reset_per_shift.make(DATA._replace(shifts=())), "no shifts"),
         (lambda: label_shift.make(DATA, imbalance_ratio=0.5), "imbalance_ratio=0.5"),

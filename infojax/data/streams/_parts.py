@@ -14,7 +14,7 @@ from infojax.types import Count, ImageData, ImageSet, Range, Stream, UserError
 
 CLEAN = "clean"
 Severity = Annotated[int, Range(1, 5)]
-Shifts = tuple[str, ...] | None
+Corruption = str | tuple[str, ...] | None
 NumImages = Union[Count, None]  # noqa: UP007  an Annotated alias has no `|`
 Sets = Iterable[tuple[str, ImageSet]]
 # Separate uses of one seed; a new generator for every shift, so that all shifts show the same images in one order.
@@ -51,7 +51,7 @@ def domain_name(shift: str, severity: int) -> str:
 
 def check(
     data: ImageData,
-    shifts: Sequence[str] | None,
+    corruption: str | Sequence[str] | None,
     severities: Sequence[int],
     batch_size: int,
     num_images: int | None,
@@ -62,7 +62,7 @@ def check(
 
     Args:
         data: where the images come from.
-        shifts: names of shifts; `clean` stands for the test images as they are.
+        corruption: a name or several; `clean` stands for the test images as they are.
         severities: each from 1 to 5.
         batch_size: at least 1.
         num_images: at least 1, or None.
@@ -77,20 +77,21 @@ def check(
             raise UserError(
                 f"a severity of {severity} is none; corruptions have the severities 1 to 5, give one of them"
             )
-    if not shifts and not data.shifts:
+    named = (corruption,) if isinstance(corruption, str) else corruption
+    if not named and not data.shifts:
         raise UserError(
-            f"data={data.name} has no shifts to make a stream of; choose other data, stream.shifts=[{CLEAN}] for its "
+            f"data={data.name} has no shifts to make a stream of; choose other data, stream.corruption={CLEAN} for its "
             "test images as they are, or stream=spurious where it has groups"
         )
-    listed = tuple(shifts or data.shifts)
+    listed = tuple(named or data.shifts)
     known = (*data.shifts, CLEAN) if clean else data.shifts
     for shift in listed:
         if shift not in known:
             near = difflib.get_close_matches(shift, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise UserError(f"stream.shifts names {shift}, which data={data.name} does not have; {hint}")
+            raise UserError(f"stream.corruption names {shift}, which data={data.name} does not have; {hint}")
         if listed.count(shift) > 1:
-            raise UserError(f"stream.shifts names {shift} twice; name each shift once")
+            raise UserError(f"stream.corruption names {shift} twice; name each shift once")
     return listed
 
 

@@ -17,7 +17,7 @@ from infojax.types import Count, ImageData, Positive, Stream, StreamPlan, UserEr
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severity: _parts.Severity = 5,
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -28,7 +28,7 @@ def make(
 
     Args:
         data: where the images come from.
-        shifts: names, or None for all; `clean` stands for the test images as they are.
+        corruption: a name or several, or None for all; `clean` stands for the test images as they are.
         severity: of the corruptions.
         batch_size: B; the last batch of a shift is filled up and masked.
         num_images: of each shift, or None for all.
@@ -39,7 +39,7 @@ def make(
     Raises:
         UserError: a value out of its range, an unknown shift, more images than there are.
     """
-    listed = _parts.check(data, shifts, (severity,), batch_size, num_images)
+    listed = _parts.check(data, corruption, (severity,), batch_size, num_images)
     if delta is not None and not delta > 0:
         raise UserError(f"stream.delta={delta} is no concentration; give a number above 0, or null to sort by class")
 

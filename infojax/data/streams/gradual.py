@@ -10,7 +10,7 @@ from infojax.types import Count, ImageData, Stream, StreamPlan, UserError
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severities: tuple[_parts.Severity, ...] = (1, 2, 3, 4, 5, 4, 3, 2, 1),
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -20,7 +20,7 @@ def make(
 
     Args:
         data: where the images come from.
-        shifts: names, or None for all.
+        corruption: a name or several, or None for all.
         severities: of each shift, in this order; a second visit to one is named `…/visit_2`.
         batch_size: B; the last batch of a severity is filled up and masked.
         num_images: of each severity of each shift, or None for all.
@@ -31,7 +31,7 @@ def make(
     """
     if not severities:
         raise UserError("stream.severities=[] makes an empty stream; give severities from 1 to 5, such as [1,3,5,3,1]")
-    listed = _parts.check(data, shifts, severities, batch_size, num_images, clean=False)
+    listed = _parts.check(data, corruption, severities, batch_size, num_images, clean=False)
     steps = {shift: _parts.distinct(_parts.domain_name(shift, severity) for severity in severities) for shift in listed}
 
     def draw(seed: int) -> Stream:

@@ -17,7 +17,7 @@ from infojax.types import Count, ImageData, Range, Stream, StreamPlan, UserError
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severity: _parts.Severity = 5,
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -27,7 +27,7 @@ def make(
 
     Args:
         data: where the images come from; C counts the classes that its test images show.
-        shifts: names, or None for all; `clean` stands for the test images as they are.
+        corruption: a name or several, or None for all; `clean` stands for the test images as they are.
         severity: of the corruptions.
         batch_size: B; batches run over the ends of blocks, the last is filled up and masked.
         num_images: draws from each shift, of which images may be met many times or never; None for as many draws as
@@ -37,7 +37,7 @@ def make(
     Raises:
         UserError: a value out of its range, an unknown shift, fewer draws than classes.
     """
-    listed = _parts.check(data, shifts, (severity,), batch_size, num_images)
+    listed = _parts.check(data, corruption, (severity,), batch_size, num_images)
     if not 1 <= imbalance_ratio < math.inf:
         raise UserError(f"stream.imbalance_ratio={imbalance_ratio} is none; give 1 (no shift of labels) or more")
 

@@ -13,7 +13,7 @@ from infojax.types import Count, ImageData, Stream, StreamPlan, UnitInterval
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severity: _parts.Severity = 5,
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -23,7 +23,7 @@ def make(
 
     Args:
         data: where the images come from.
-        shifts: names, or None for all.
+        corruption: a name or several, or None for all.
         severity: of the corruptions.
         batch_size: B; the last batch of a shift is filled up and masked.
         num_images: for each shift, clean and shifted together, or None for all.
@@ -32,7 +32,7 @@ def make(
     Raises:
         UserError: a value out of its range, an unknown shift, more images than there are.
     """
-    listed = _parts.check(data, shifts, (severity,), batch_size, num_images, clean=False)
+    listed = _parts.check(data, corruption, (severity,), batch_size, num_images, clean=False)
     _parts.check_share("clean_share", clean_share)
 
     def draw(seed: int) -> Stream:

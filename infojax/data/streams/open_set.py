@@ -18,7 +18,7 @@ Source = Literal["data", "shuffled", "noise"]
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severity: _parts.Severity = 5,
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -29,7 +29,7 @@ def make(
 
     Args:
         data: where the images come from.
-        shifts: names, or None for all; `clean` stands for the test images as they are.
+        corruption: a name or several, or None for all; `clean` stands for the test images as they are.
         severity: of the corruptions.
         batch_size: B; the last batch of a shift is filled up and masked.
         num_images: for each shift, known and unknown together; None for as many as there are at that share.
@@ -45,7 +45,7 @@ def make(
     Raises:
         UserError: a value out of its range, an unknown shift, data without unknown classes, more images than there are.
     """
-    listed = _parts.check(data, shifts, (severity,), batch_size, num_images)
+    listed = _parts.check(data, corruption, (severity,), batch_size, num_images)
     _parts.check_share("unknown_share", unknown_share, below_one=True)
     if unknown_from == "data" and data.unknown is None:
         raise UserError(

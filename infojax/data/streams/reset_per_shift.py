@@ -13,7 +13,7 @@ from infojax.types import Count, ImageData, Stream, StreamPlan
 def make(
     data: ImageData,
     *,
-    shifts: _parts.Shifts = None,
+    corruption: _parts.Corruption = None,
     severity: _parts.Severity = 5,
     batch_size: Count = 64,
     num_images: _parts.NumImages = None,
@@ -22,7 +22,7 @@ def make(
 
     Args:
         data: where the images come from.
-        shifts: names, or None for all; `clean` stands for the test images as they are.
+        corruption: a name or several, or None for all; `clean` stands for the test images as they are.
         severity: of the corruptions.
         batch_size: B; the last batch of a shift is filled up and masked.
         num_images: of each shift, or None for all.
@@ -30,7 +30,7 @@ def make(
     Raises:
         UserError: a value out of its range, an unknown shift, more images than there are.
     """
-    listed = _parts.check(data, shifts, (severity,), batch_size, num_images)
+    listed = _parts.check(data, corruption, (severity,), batch_size, num_images)
 
     def draw(seed: int) -> Stream:
         gathered = _parts.gather(data, (_parts.drawn(data, shift, severity, seed, num_images) for shift in listed))

@@ -19,7 +19,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,8 +108,9 @@ def replay(data: Any, meta: dict[str, Any], model: Model, corruption: str, run: 
             if other.any():
                 near = near_threshold(data, recorded, run, step, adapted, math.log(int(meta["C"])))
                 flips += int(other.sum())
-                # The second filter follows the first: a row that differs in the first may differ in both.
-                wrong += int((other & ~near & ~(other & near)[:1]).sum())
+                # The second filter follows the first: a row that differs in the first for a reason may differ in both.
+                excused = near | (other & near)[:1]
+                wrong += int((other & ~excused).sum())
                 after, adapted = adapt(
                     state, given, jax.random.key(step), destroyed=destroyed, selection=jnp.asarray(masks[step])
                 )
@@ -166,11 +167,12 @@ def load_model(data: Any, meta: dict[str, Any]) -> Model:
     return architecture.bundle(variables, int(meta["C"]), shape, (shift,), (scale,))
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Replay and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, required=True, metavar="FILE")
-    arguments = parser.parse_args()
+    parser.add_argument("--compaction", nargs="+", choices=("exact", "none"), default=("exact", "none"))
+    arguments = parser.parse_args(words)
     try:
         data = np.load(arguments.reference, allow_pickle=False)
         meta = json.loads(str(data["meta_json"]))
@@ -187,7 +189,7 @@ def main() -> int:
     print(f"{'run':<32} {'compaction':<10} {'logits':>9} {'parameters':>11} {'flips':>6} {'wrong':>6}")
     for name in runs:
         corruption, run = name.split("/")
-        for compaction in ("exact", "none"):
+        for compaction in arguments.compaction:
             found = replay(data, meta, model, corruption, run, compaction)
             bad = found.logits > LOGITS or found.parameters > PARAMETERS or found.wrong > 0
             failed |= bad
@@ -196,7 +198,7 @@ def main() -> int:
                 f"{found.wrong:6d}{' TOO FAR' if bad else ''}",
                 flush=True,
             )
-    print("some runs differ" if failed else f"all {len(runs)} runs are the official ones, with and without compaction")
+    print("some runs differ" if failed else f"all {len(runs)} runs are the official ones")
     return int(failed)
 
 

@@ -195,11 +195,12 @@ def _fault(entry: Any) -> str:
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
     try:
-        archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise UserError(f"weights={file} holds one array without a name; save all by numpy.savez")
-        with archive:
-            return {name: archive[name] for name in archive.files}
+        with file.open("rb") as opened:  # numpy leaves what it opens itself open where it fails
+            archive = np.load(opened, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise UserError(f"weights={file} holds one array without a name; save all by numpy.savez")
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except UserError:
         raise
     except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
@@ -227,9 +228,10 @@ def _torch(file: Path) -> dict[str, np.ndarray]:
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"weights={file} is no whole torch file ({error}); fetch or write it again") from None
-    for wrapper in _WRAPPERS:
-        while isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    inner = content
+    while isinstance(inner, Mapping):
+        content = inner
+        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), Mapping)), None)
     if not isinstance(content, Mapping):
         raise UserError(f"weights={file} holds no table of arrays but {type(content).__name__}; save a state_dict")
     arrays = {}

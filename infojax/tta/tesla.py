@@ -118,4 +118,5 @@ def weak_view(key: Key, image: Array, smallest: float, flip: float) -> Array:
     share = jnp.minimum(jnp.stack([jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)]), 1.0)
     room = (1 - share) * jnp.array(image.shape[:2], jnp.float32)
     offset = room * jax.random.uniform(place_key, (2,), minval=-0.5, maxval=0.5)
-    return augmentations.flipped(flip_key, augmentations.affine(image, jnp.diag(share), offset), flip)
+    part = augmentations.affine(image, jnp.diag(share), offset)
+    return jnp.where(jax.random.bernoulli(flip_key, flip), part[:, ::-1], part)

@@ -37,11 +37,10 @@ def entropy(p):
 
 
 def convolved(variables, images):
-    conv = variables["params"]["conv"]
     padded = np.pad(np.asarray(images, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    kernel, bias = np.asarray(conv["kernel"], np.float64), np.asarray(conv["bias"], np.float64)
-    return np.einsum("nhwcij,ijco->nhwo", windows, kernel) + bias
+    kernel = np.asarray(variables["params"]["conv"]["kernel"], np.float64)
+    return np.einsum("nhwcij,ijco->nhwo", windows, kernel)
 
 
 def batch(inputs, mask):
@@ -297,7 +296,7 @@ def test_the_crowd_is_those_who_grew_surer():
     named = frozen.argmax(1)
     gain = (now - frozen)[np.arange(COUNT), named]
     crowd = LEARNED & (gain >= 0)
-    assert 0 < crowd.sum() < LEARNED.sum() and np.abs(gain).min() > 1e-5
+    assert 0 < crowd.sum() < LEARNED.sum() and np.all((gain >= 0) | (gain < -1e-5))
     state, adapted = step(wisdom_of_crowds.make, state, **arguments)
     np.testing.assert_array_equal(adapted.info["crowd"], crowd)
     np.testing.assert_array_equal(adapted.selected, crowd)

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import tta_models
 
-from infojax.tta import norm, rdumb, tent
+from infojax.tta import norm, parts, rdumb, tent
 from infojax.tta.wrappers import collapse_guard, episodic, reset_every, window
 from infojax.types import Adapted, Method, UserError
 
@@ -268,16 +268,21 @@ def test_logits_that_are_not_finite_are_a_collapse():
 
 
 def test_a_real_method_collapses_and_is_restored():
-    """Tent with steps far too large gives one class to every image; the guard goes back."""
+    """Tent with steps far too large, of an unsure model, gives one class to every image; the guard goes back."""
     model = tta_models.tiny()
+    head = {f"fc/{name}": 0.5 * model.variables["params"]["fc"][name] for name in ("kernel", "bias")}
+    unsure = parts.put(model.variables, head)
     batches = jnp.stack([tta_models.images(20, seed) for seed in range(12)])
-    method = tent.make(model, optimizer="sgd", learning_rate=2.0, parameters="all")
-    _, plain = stream(method, batches)
+
+    def method(learning_rate):
+        made = tent.make(model, optimizer="sgd", learning_rate=learning_rate, momentum=0.9, parameters="bias")
+        return made._replace(init=lambda variables, source=None: made.init(unsure))
+
+    _, plain = stream(method(1.0), batches)
     assert information(plain.logits[-1]) < 0.02 < 0.25 * np.log(3) < information(plain.logits[0])
-    states, adapted = stream(collapse_guard(model, method, rows=40), batches)
+    states, adapted = stream(collapse_guard(model, method(1.0), rows=40), batches)
     assert np.any(adapted.info["collapsed"])
     restored = int(np.argmax(adapted.info["collapsed"]))
-    assert equal(at(states.inner, restored), method.init(model.variables))
-    calm = tent.make(model, optimizer="sgd", learning_rate=1e-3)
-    _, adapted = stream(collapse_guard(model, calm, rows=40), batches)
+    assert equal(at(states.inner, restored), method(1.0).init(model.variables))
+    _, adapted = stream(collapse_guard(model, method(1e-3), rows=40), batches)
     assert not np.any(adapted.info["collapsed"]) and np.all(adapted.info["updated"] == 1)

@@ -254,10 +254,11 @@ def test_a_collapse_in_a_sorted_stream_is_seen():
 
 
 def test_an_initial_state_that_knows_nothing_is_not_gone_back_to():
-    images = labelled(SHUFFLED) * 0.05  # it is unsure of everything
+    images = labelled(np.concatenate([SHUFFLED, SHUFFLED])) * 0.05  # it is unsure of everything
     _, _, adapted = guarded(tilting(tilt=0.5), images)
     assert adapted.info["information_initial"].max() < 0.25 * np.log(3)
     assert not np.any(adapted.info["collapsed"])
+    assert adapted.info["information"][-1] < 0.1 * adapted.info["information_initial"][-1]
 
 
 def test_logits_that_are_not_finite_are_a_collapse():

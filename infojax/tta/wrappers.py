@@ -195,6 +195,9 @@ def collapse_guard(
       initial state mistakes one class for many). For streams sorted by labels take `rows` no fewer than the longest
       run of one class twice.
 
+    While a model collapses, what it said before and says now differ, which the average takes for information too: the
+    fall is seen when about `rows` rows have passed.
+
     Costs one more forward pass, counted in `info["forward_rows"]`. `info` has `collapsed` (1 where it was restored),
     `information` (I) and `information_initial` (I₀).
 

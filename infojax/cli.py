@@ -1,4 +1,4 @@
-"""The command `infojax`: `train` and `estimate` are Hydra applications, the other words take run directories.
+"""The command `infojax`: `train`, `estimate` and `adapt` are Hydra applications, the other words take run directories.
 
 What a user can mend is one sentence on stderr and exit code 2. Hydra raises its errors to us (HYDRA_FULL_ERROR) and we
 say them in our words; whoever sets that variable himself gets the traceback too. jax is imported when work begins.
@@ -7,6 +7,7 @@ say them in our words; whoever sets that variable himself gets the traceback too
 import argparse
 import contextlib
 import difflib
+import importlib
 import logging
 import math
 import os
@@ -101,8 +102,10 @@ def _dispatch(words: list[str]) -> None:
     if words[0] in COMMANDS:
         return COMMANDS[words[0]].run(words[1:])
     if "=" in words[0]:
-        group = words[0].partition("=")[0]
-        app = next((app for app in configuration.APPS.values() if group in app.groups), configuration.TRAIN)
+        group, _, name = words[0].partition("=")
+        apps = [app for app in configuration.APPS.values() if group in app.groups]
+        homes = [app for app in apps if name in configuration.options(group, app=app)]
+        app = (*homes, *apps, configuration.TRAIN)[0]
         raise _Wrong(f"{words[0]} needs a command before it; did you mean infojax {app.name} {' '.join(words)}?")
     near = difflib.get_close_matches(words[0], COMMANDS, n=1)
     meant = f"did you mean infojax {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
@@ -113,9 +116,9 @@ def _overview() -> None:
     """What there is: commands and everything that a configuration can choose."""
     lines = [f"infojax {__version__}: reinforcement learning and test-time adaptation driven by information", ""]
     lines += [f"  infojax {command.usage:<34} {command.purpose}" for command in COMMANDS.values()]
-    for group, title in TITLES.items():
+    for app, group, title in TITLES:
         families: dict[str, list[str]] = {}
-        for name in configuration.options(group, gymnasium=False):
+        for name in configuration.options(group, gymnasium=False, app=app):
             family, _, leaf = name.rpartition("/")
             families.setdefault(family, []).append(leaf)
         families.pop("gymnasium", None)
@@ -126,7 +129,7 @@ def _overview() -> None:
             lines += [f"  {family + '/' if index == 0 else '':<14} {line}" for index, line in enumerate(told)]
         if group == "env":
             lines += ["  gymnasium/     every id that Gymnasium knows, such as gymnasium/HalfCheetah-v5"]
-    words = " and ".join(f"infojax {name} --help" for name in configuration.APPS)
+    words = ", ".join(f"infojax {name} --help" for name in configuration.APPS)
     lines += ["", f"{words} list every option; infojax COMMAND --help says more."]
     print("\n".join(lines))
 
@@ -138,7 +141,7 @@ def _purpose(group: str, name: str) -> str:
     return next((comment for comment in comments if not comment.startswith("@package")), "")
 
 
-# --- train and estimate ------------------------------------------------------------------------------------------
+# --- train, estimate and adapt ------------------------------------------------------------------------------------
 
 
 def _train(words: list[str]) -> None:
@@ -148,12 +151,21 @@ def _train(words: list[str]) -> None:
 
 
 def _estimate(words: list[str]) -> None:
+    _tabled("estimates", configuration.ESTIMATE, _estimate_job, words)
+
+
+def _adapt(words: list[str]) -> None:
+    _tabled("adaptations", configuration.ADAPT, _adapt_job, words)
+
+
+def _tabled(module: str, app: configuration.App, job: Callable[[DictConfig], float], words: list[str]) -> None:
+    """An application whose sweeps end in a table, that the module of its tables prints."""
     begun = len(configuration.Record.begun)
     try:
-        _application(configuration.ESTIMATE, _estimate_job, words)
+        _application(app, job, words)
     finally:  # a sweep of which a job failed has a table of the others
         for folder in configuration.Record.begun[begun:]:
-            _tabled(folder)
+            importlib.import_module(f"infojax.run.{module}").print_sweep(folder)
 
 
 def _application(app: configuration.App, job: Callable[[DictConfig], float], words: list[str]) -> None:
@@ -186,6 +198,11 @@ def _estimate_job(config: DictConfig) -> float:
     return _done(config, configuration.ESTIMATE, _estimated)
 
 
+def _adapt_job(config: DictConfig) -> float:
+    """One job of `infojax adapt`. Returns the mean error of the last method for sweepers."""
+    return _done(config, configuration.ADAPT, _adapted)
+
+
 def _done(config: DictConfig, app: configuration.App, run: Callable[[dict[str, Any]], dict[str, Any]]) -> float:
     """One job of Hydra's: a plain configuration, checked, run."""
     settings = HydraConfig.get()
@@ -216,10 +233,10 @@ def _estimated(config: dict[str, Any]) -> dict[str, Any]:
     return estimation.estimate_from_config(config)
 
 
-def _tabled(folder: Path) -> None:
-    from infojax.run import estimates
+def _adapted(config: dict[str, Any]) -> dict[str, Any]:
+    from infojax.run import adaptation
 
-    estimates.print_sweep(folder)
+    return adaptation.adapt_from_config(config)
 
 
 def _parse(words: list[str]) -> tuple[list[str], list[str], argparse.Namespace]:
@@ -259,7 +276,7 @@ def _completion(words: list[str]) -> None:
     app = configuration.APPS[typed[0]]
     group, equals, _ = ("" if line.endswith(" ") else typed[-1]).partition("=")
     if equals and group in app.groups:  # with the names in sub-folders, which Hydra leaves out
-        return print(" ".join(f"{group}={name}" for name in configuration.options(group)))
+        return print(" ".join(f"{group}={name}" for name in configuration.options(group, app=app)))
     rest = line.split(app.name, 1)[1].lstrip()
     with _environment(COMP_LINE=f"infojax {rest}"):
         return COMMANDS[app.name].run(words)
@@ -314,18 +331,24 @@ def _report(words: list[str]) -> None:
 COMMANDS = {
     "train": Command("train [KEY=VALUE …]", "train an agent, or go on where the same command was stopped", _train),
     "estimate": Command("estimate [KEY=VALUE …]", "estimate mutual information from samples, and judge it", _estimate),
+    "adapt": Command("adapt [KEY=VALUE …]", "adapt a classifier at test time, one method or several compared", _adapt),
     "resume": Command("resume RUN_DIR", "go on with a stopped run, or show the result of a finished one", _resume),
     "evaluate": Command("evaluate RUN_DIR", "evaluate the newest checkpoint of a run", _evaluate),
     "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs, or of a sweep", _report),
 }
-TITLES = {
-    "agent": "agents",
-    "objective": "objectives",
-    "experiment": "experiments",
-    "env": "environments",
-    "estimator": "estimators of mutual information",
-    "data": "samples to estimate from",
-}
+TITLES = (
+    (configuration.TRAIN, "agent", "agents"),
+    (configuration.TRAIN, "objective", "objectives"),
+    (configuration.TRAIN, "experiment", "experiments"),
+    (configuration.TRAIN, "env", "environments"),
+    (configuration.ESTIMATE, "estimator", "estimators of mutual information"),
+    (configuration.ESTIMATE, "data", "samples to estimate from"),
+    (configuration.ADAPT, "method", "methods of test-time adaptation"),
+    (configuration.ADAPT, "comparison", "methods beside one another"),
+    (configuration.ADAPT, "model", "models to adapt"),
+    (configuration.ADAPT, "data", "images to adapt to"),
+    (configuration.ADAPT, "stream", "streams of them"),
+)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,12 @@ Optimizer = Literal["sgd", "adam"]
 
 def adam(learning_rate: float | jax.Array) -> optax.GradientTransformation:
     """Adam (Kingma and Ba, 2015)."""
-    return _lenient(optax.adam(learning_rate))
+    return lenient(optax.adam(learning_rate))
 
 
 def sgd(learning_rate: float | jax.Array, momentum: float | jax.Array = 0.0) -> optax.GradientTransformation:
     """Gradient descent with plain (not Nesterov's) momentum."""
-    return _lenient(optax.sgd(learning_rate, momentum=momentum))
+    return lenient(optax.sgd(learning_rate, momentum=momentum))
 
 
 def optimizer(name: Optimizer, learning_rate: float, momentum: float) -> optax.GradientTransformation:
@@ -23,8 +23,8 @@ def optimizer(name: Optimizer, learning_rate: float, momentum: float) -> optax.G
     return sgd(learning_rate, momentum) if name == "sgd" else adam(learning_rate)
 
 
-def _lenient(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """optax raises a float to an integer count, which strict promotion forbids."""
+def lenient(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same under strict promotion, which forbids that optax raises a float to an integer count."""
 
     def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):

@@ -6,6 +6,7 @@ configuration is said in one sentence (`UserError`) before anything is made. jax
 checked or built, so that the command line answers `--help` at once.
 """
 
+import ast
 import difflib
 import hashlib
 import importlib
@@ -38,7 +39,20 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from infojax.types import Agent, Environment, Estimator, HostFactory, Objective, Pairs, UserError
+    from infojax.types import (
+        Agent,
+        Architecture,
+        Environment,
+        Estimator,
+        HostFactory,
+        ImageData,
+        Method,
+        Model,
+        Objective,
+        Pairs,
+        StreamPlan,
+        UserError,
+    )
 
 CONFIGS = "infojax.configs"
 # What changes nothing in a run's numbers: it neither names a run nor sets it apart from another.
@@ -60,6 +74,10 @@ class App(NamedTuple):
     options: Callable[[], dict[str, Any]]  # key -> annotation
     chosen: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]  # (choices, configuration) -> choices
     names: Callable[[Mapping[str, Any]], list[Any]]  # choices -> what a run is named after
+    presets: tuple[str, ...] = ()  # groups whose choice fills several sections; it is kept among the choices
+    sections: tuple[str, ...] = ()  # sections that are no options, beside those of the parts
+    gives: Mapping[str, str] = types.MappingProxyType({})  # group -> type that `make` returns, where apps share a group
+    settled: Callable[[dict[str, Any]], dict[str, Any]] = lambda config: config  # what was chosen, without the rest
 
 
 class Built(NamedTuple):
@@ -75,6 +93,17 @@ class BuiltEstimation(NamedTuple):
 
     estimator: "Estimator"
     data: "Pairs"
+
+
+class BuiltAdaptation(NamedTuple):
+    """What a configuration of an adaptation names, made; methods when the source model is there."""
+
+    architecture: "Architecture"
+    imports: Callable[[str], "Architecture"]  # of a file that `train` has written
+    data: "ImageData"
+    stream: "StreamPlan"
+    train: Callable[..., None]  # (architecture, data, path, told): writes the weights of the source model
+    methods: dict[str, Callable[["Model"], "Method"]]  # the first is the source model as it is
 
 
 # --- the apps ----------------------------------------------------------------------------------------------------
@@ -117,6 +146,12 @@ def _estimate_options() -> dict[str, Any]:
     }
 
 
+def _adapt_options() -> dict[str, Any]:
+    from infojax.types import NonNegativeInt
+
+    return _common_options() | {"source_images": NonNegativeInt, "clean_images": NonNegativeInt}
+
+
 def _with_id(choices: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """An environment chosen by the id of a user's module is called by that id."""
     env, section = str(choices["env"]), config.get("env")
@@ -138,6 +173,20 @@ def _train_names(choices: Mapping[str, Any]) -> list[Any]:
     return [agent, None if objective in ("none", agent) else objective, env]
 
 
+def _adapt_names(choices: Mapping[str, Any]) -> list[Any]:
+    return [choices.get("method") or choices.get("comparison"), *(choices.get(part) for part in ADAPT.parts[1:])]
+
+
+def _chosen_methods(config: dict[str, Any]) -> dict[str, Any]:
+    """Beside the source model the one method that is chosen, else those of the comparison."""
+    name, methods = config["choices"]["method"], config.get("methods")
+    if name is None or not isinstance(methods, Mapping):
+        return config
+    return {**config, "method": None, "methods": {SOURCE: methods.get(SOURCE), name: config["method"]}}
+
+
+SOURCE = "source"  # the method that all others are laid beside
+
 TRAIN = App(
     name="train",
     parts=("agent", "objective", "env"),
@@ -155,9 +204,22 @@ ESTIMATE = App(
     options=_estimate_options,
     chosen=_with_file,
     names=lambda choices: [choices.get(part) for part in ESTIMATE.parts],
+    gives={"data": "Pairs"},
 )
-APPS = {app.name: app for app in (TRAIN, ESTIMATE)}
-GROUPS = tuple(group for app in APPS.values() for group in app.groups)
+ADAPT = App(
+    name="adapt",
+    parts=("method", "model", "data", "stream"),
+    groups=("method", "comparison", "model", "data", "stream"),
+    example="method=tent",
+    options=_adapt_options,
+    chosen=lambda choices, _: choices,
+    names=_adapt_names,
+    presets=("comparison",),
+    sections=("methods", "training", "wrap"),
+    gives={"data": "ImageData"},
+    settled=_chosen_methods,
+)
+APPS = {app.name: app for app in (TRAIN, ESTIMATE, ADAPT)}
 
 
 def app_of(config: Mapping[str, Any]) -> App:
@@ -220,8 +282,23 @@ def plain(config: DictConfig, choices: Mapping[str, Any], app: App = TRAIN) -> d
         resolved: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise _user_error(explain(error, app=app)) from error
-    chosen = app.chosen({part: choices.get(part) for part in app.parts}, resolved)
-    return check_options({**resolved, "choices": chosen}, app)
+    chosen = app.chosen({part: choices.get(part) for part in (*app.parts, *app.presets)}, resolved)
+    _check_kinds(chosen, resolved, app)
+    return app.settled(check_options({**resolved, "choices": chosen}, app))
+
+
+def _check_kinds(choices: Mapping[str, Any], config: Mapping[str, Any], app: App) -> None:
+    """Refuse what another app would take from a group of the same name."""
+    for group, wanted in app.gives.items():
+        section = config.get(group)
+        found = _returned(str(section.get("_target_"))) if isinstance(section, Mapping) else None
+        homes = [other for other in APPS.values() if found is not None and other.gives.get(group) == found]
+        if homes and found != wanted:
+            fitting = [f"{group}={name}" for name in options(group, app=app)]
+            raise _user_error(
+                f"{group}={choices.get(group)} is for infojax {homes[0].name}, not for infojax {app.name}"
+                f"{_listing(fitting)}"
+            )
 
 
 @cache
@@ -241,14 +318,14 @@ def at_most(limit: Any, value: Any) -> Any:
     return min(numbers, default=limit)
 
 
-def choices_of(sources: Any, *groups: str) -> str:
-    """`${choices_of:${hydra.runtime.config_sources},GROUP,…}` in the help of an app: what each group has."""
+def choices_of(sources: Any, name: str, *groups: str) -> str:
+    """`${choices_of:${hydra.runtime.config_sources},APP,GROUP,…}` in the help of an app: what each group has for it."""
     folders = [source["path"] for source in sources if source["schema"] == "file"]
     lines = []
     for group in groups:
         members: dict[str, list[str]] = {}
-        for name in options(group, folders):
-            folder, _, leaf = f"{group}/{name}".rpartition("/")
+        for option in options(group, folders, app=APPS[name]):
+            folder, _, leaf = f"{group}/{option}".rpartition("/")
             members.setdefault(folder, []).append(leaf)
         for folder, leaves in members.items():
             lines += textwrap.wrap(
@@ -277,7 +354,8 @@ def _spelt_out(given: str, app: App, folders: list[str | Path]) -> str:
     glob = OverridesParser.create().parse_override(given).value()
     if not isinstance(glob, Glob):
         return given
-    ready = [name for name in options(group, folders, gymnasium=False) if not _lacks_a_value(group, name, folders)]
+    there = options(group, folders, gymnasium=False, app=app)
+    ready = [name for name in there if not _lacks_a_value(group, name, folders)]
     names = glob.filter(ready)
     if not names:
         raise _user_error(f"{given} matches nothing{_listing([f'{group}={name}' for name in ready])}")
@@ -422,6 +500,38 @@ def build_estimation(config: Mapping[str, Any]) -> BuiltEstimation:
     return BuiltEstimation(make["estimator"](), make["data"]())
 
 
+def build_adaptation(config: Mapping[str, Any]) -> BuiltAdaptation:
+    """Import, check and make what an adaptation names: data and stream at once, methods for a model."""
+    sections = {part: config.get(part) for part in ("model", "data", "stream", "training", "wrap")}
+    given = config.get("methods")
+    methods: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
+    if len(methods) < 2 and config["choices"].get("method") is None:
+        raise _user_error("there is no method to compare; choose one by method=NAME, or several by comparison=NAME")
+    alone = config["choices"].get("method")
+    labels = {name: "method" if name == alone else f"methods.{name}" for name in methods}
+    named = {labels[name]: section for name, section in methods.items()}
+    make = {key: _made(key, section) for key, section in (sections | named).items()}
+    data = make["data"]()
+
+    def method(name: str) -> Callable[["Model"], "Method"]:
+        plain_one = make[labels[name]]
+        if name == SOURCE:
+            return plain_one
+        return lambda model: make["wrap"](model, plain_one(model))
+
+    def imports(path: str) -> "Architecture":
+        return make["model"](weights=path, layout="infojax")
+
+    made = {name: method(name) for name in methods}
+    return BuiltAdaptation(make["model"](), imports, data, make["stream"](data), make["training"](), made)
+
+
+def _made(part: str, section: Any) -> Callable[..., Any]:
+    """The `make` of a section with its keyword arguments, checked."""
+    make = _target(part, section)
+    return partial(make, **check_arguments(make, part, section))
+
+
 def _makes(config: Mapping[str, Any], app: App) -> dict[str, Callable[..., Any]]:
     """The `make` of every part with its keyword arguments: all are checked before the first is called."""
     makes = {part: _target(part, config.get(part)) for part in app.parts}
@@ -474,12 +584,13 @@ def check_arguments(make: Callable[..., Any], part: str, section: Mapping[str, A
 def check_options(config: Mapping[str, Any], app: App = TRAIN) -> dict[str, Any]:
     """The configuration with its options (all but the parts) checked and converted."""
     schema, defaults = app.options(), _option_defaults(app)
-    given = dict(leaves({key: value for key, value in config.items() if key not in (*app.parts, "choices")}))
-    checked: dict[str, Any] = {key: config[key] for key in (*app.parts, "choices") if key in config}
+    others = (*app.parts, *app.sections, "choices")
+    given = dict(leaves({key: value for key, value in config.items() if key not in others}))
+    checked: dict[str, Any] = {key: config[key] for key in others if key in config}
     for key, value in given.items():
         if key not in schema:
             top = key.partition(".")[0]
-            if top in ("experiment", "local"):
+            if top in ("experiment", "comparison", "local"):
                 raise _user_error(f"the file chosen by {top}= sets {key}; begin it with the line `# @package _global_`")
             inside = [name for name in schema if name.startswith(f"{top}.")]
             if key == top and inside:
@@ -639,16 +750,50 @@ def configs_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def options(group: str, folders: Iterable[str | Path] = (), *, gymnasium: bool = True) -> list[str]:
-    """The names that `group=` takes, from the package, from further folders and from Gymnasium."""
+def options(
+    group: str, folders: Iterable[str | Path] = (), *, gymnasium: bool = True, app: App | None = None
+) -> list[str]:
+    """The names that `group=` takes, of an app or of any; from the package, from further folders and from Gymnasium."""
     names = set()
+    wanted = None if app is None else app.gives.get(group)
     for root in (configs_folder() / group, *(Path(folder) / group for folder in folders)):
-        names |= {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")}
+        for path in root.rglob("*.yaml"):
+            if wanted is None or _given_by(path) in (wanted, None):
+                names.add(path.relative_to(root).with_suffix("").as_posix())
     if group == "env" and gymnasium:
         from gymnasium import registry
 
         names |= {f"gymnasium/{name}" for name in registry}
     return sorted(names, key=lambda name: (name.startswith("gymnasium/"), name))
+
+
+def _given_by(path: Path) -> str | None:
+    """The type that the choice in this YAML gives; None where that cannot be seen."""
+    text = path.read_text(encoding="utf-8")
+    target = re.search(r"^_target_: *([\w.]+)", text, flags=re.MULTILINE)
+    if target:
+        return _returned(target[1])
+    parent = re.search(r"^defaults:\s*\n\s*- *([\w/.-]+) *(#.*)?$", text, flags=re.MULTILINE)
+    beside = path.parent / f"{parent[1]}.yaml" if parent else path
+    return _given_by(beside) if beside != path and beside.is_file() else None
+
+
+@cache
+def _returned(target: str) -> str | None:
+    """The name of the type that the function at a dotted path says it returns, read from its source.
+
+    Not imported, because that would load jax where `--help` is asked for.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        spec = find_spec(module)
+        tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8")) if spec else None
+    except (ImportError, ValueError, OSError, SyntaxError):
+        return None
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.FunctionDef) and node.name == name and node.returns is not None:
+            return ast.unparse(node.returns).strip("'\"").rpartition(".")[2]
+    return None
 
 
 def folders_of(words: Iterable[str], config_dir: str | None = None) -> list[Path]:
@@ -714,7 +859,7 @@ def explain(
     for given in words:
         key, _, value = given.lstrip("+").partition("=")
         if key in app.groups and (value in ("", "null") or not isinstance(yaml.safe_load(value), str | list)):
-            return f"{given} chooses nothing; write {key}=NAME{_listing(options(key, folders))}"
+            return f"{given} chooses nothing; write {key}=NAME{_listing(options(key, folders, app=app))}"
         if not key:
             return _explain_syntax(given, folders, app)
     texts = [" ".join(str(link).partition("full_key:")[0].split()) for link in chain]
@@ -747,7 +892,7 @@ def explain(
 
 
 def _explain_syntax(given: str, folders: Iterable[str | Path], app: App) -> str:
-    homes = [f"{group}={given}" for group in app.groups if given in options(group, folders)]
+    homes = [f"{group}={given}" for group in app.groups if given in options(group, folders, app=app)]
     if homes:
         return f"{given} does not say what it is; did you mean {' or '.join(homes)}?"
     key, equals, _ = given.partition("=")
@@ -767,14 +912,14 @@ def _explain_missing(error: MissingConfigException, folders: Iterable[str | Path
         group, _, name = missing.rpartition("/")
         return f"{group}={name} is not installed{_nearest(name, error.options or [])}"
     if not name and group in app.groups:
-        return f"{group}= chooses nothing; write {group}=NAME{_listing(options(group, folders))}"
+        return f"{group}= chooses nothing; write {group}=NAME{_listing(options(group, folders, app=app))}"
     if not name:
         return f"{missing}.yaml is not among the configurations; check --config-name and --config-dir"
     where = re.match(r"In '([^']+)'", str(error))
     source = f" (named in {where[1]}.yaml)" if where and "/" in where[1] else ""
     if group == "env" and name.startswith("gymnasium/") and ":" in name:
         return f"env={name} is written env=gymnasium/any env.id={name.removeprefix('gymnasium/')}"
-    names = options(group, folders)
+    names = options(group, folders, app=app)
     members = [f"{group}={entry}" for entry in names if entry.startswith(f"{name}/")]
     if members:
         return f"{group}={name} is a family{source}; choose one of it{_listing(members)}"

@@ -33,7 +33,7 @@ OWN_FILES = (
     "evaluation.npz",
     "report.html",
 )
-OWN_FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "mlruns")
+OWN_FOLDERS = ("checkpoints", "figures", "predictions", "tensorboard", "wandb", "mlruns")
 
 
 def saved_config(run_dir: str | Path) -> dict[str, Any]:

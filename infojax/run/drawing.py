@@ -50,6 +50,25 @@ def image(path: Path, words: str) -> str:
     return f'<figure><img alt="{html.escape(words, quote=True)}" src="data:image/png;base64,{data}"></figure>'
 
 
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A table within the page."""
+
+    def tags(cells: Sequence[str], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+
+    lines = [f"<tr>{tags(heads, 'th')}</tr>", *(f"<tr>{tags(cells, 'td')}</tr>" for cells in rows)]
+    return f'<div class="wide"><table><caption>{html.escape(caption)}</caption>{"".join(lines)}</table></div>'
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    return "\n".join([line(heads), line(["---"] * len(heads)), *(line(cells) for cells in rows)]) + "\n"
+
+
 def page(heading: str, parts: Sequence[str]) -> str:
     """A self-contained page of these parts."""
     body = "\n".join(parts)

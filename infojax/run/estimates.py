@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infojax.run import config as configuration
-from infojax.run.drawing import COLOURS, image, page, save, tidy, write_text
+from infojax.run.drawing import COLOURS, html_table, image, markdown_table, page, save, tidy, write_text
 from infojax.run.log import duration, number, pictures, read_json, whole_rows, write_json
 
 TOLERANCE = 0.05  # nats beside the interval, within which an estimate is right
@@ -115,11 +115,6 @@ def _pooled(results: Sequence[Result]) -> Reliability:
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
-
-
-def is_estimation(config: Mapping[str, Any]) -> bool:
-    """Whether this is the configuration of an estimation run."""
-    return configuration.app_of(config) is configuration.ESTIMATE
 
 
 def read_results(run_dirs: Sequence[str | Path]) -> list[Result]:
@@ -295,24 +290,12 @@ def rich_tables(results: Sequence[Result]) -> list[Table]:
 def markdown(results: Sequence[Result]) -> str:
     """Both tables as Markdown, with the whole reasons."""
 
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    lines = [line(HEADS), line(["---"] * len(HEADS)), *(line(_cells(row, short=False)) for row in table_rows(results))]
+    text = markdown_table(HEADS, [_cells(row, short=False) for row in table_rows(results)])
     verdicts = reliabilities(results)
     if verdicts:
-        lines += ["", f"Verdicts against the truth, within {TOLERANCE} nats:", ""]
-        lines += [line(RELIABILITY_HEADS), line(["---"] * len(RELIABILITY_HEADS))]
-        lines += [line(_reliability_cells(name, found)) for name, found in verdicts.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    def tags(cells: Sequence[str], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-
-    lines = [f"<tr>{tags(heads, 'th')}</tr>", *(f"<tr>{tags(cells, 'td')}</tr>" for cells in rows)]
-    return f'<div class="wide"><table><caption>{html.escape(caption)}</caption>{"".join(lines)}</table></div>'
+        cells = [_reliability_cells(name, found) for name, found in verdicts.items()]
+        text += f"\nVerdicts against the truth, within {TOLERANCE} nats:\n\n{markdown_table(RELIABILITY_HEADS, cells)}"
+    return text
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------
@@ -592,10 +575,10 @@ def report_page(run_dirs: Sequence[Path], path: Path) -> Path:
     heading = f"{_some(estimators, 'estimators')} on {_some(sources, 'sources of samples')}"
     rows = [_cells(row, short=False) for row in table_rows(results)]
     parts = [f"<h1>{html.escape(heading)}</h1>", "<h2>Estimates</h2>"]
-    parts.append(_html_table(HEADS, rows, "nats; means over seeds, and the reason that most of the others give"))
+    parts.append(html_table(HEADS, rows, "nats; means over seeds, and the reason that most of the others give"))
     if verdicts:
         cells = [_reliability_cells(name, found) for name, found in verdicts.items()]
-        parts += ["<h2>Verdicts</h2>", _html_table(RELIABILITY_HEADS, cells, f"against the truth, {TOLERANCE} nats")]
+        parts += ["<h2>Verdicts</h2>", html_table(RELIABILITY_HEADS, cells, f"against the truth, {TOLERANCE} nats")]
     parts += ["<h2>Pictures</h2>", *(image(picture, picture.stem.replace("_", " ")) for picture in drawn)]
     parts.append("<details><summary>Each run</summary>")
     for result in results:

@@ -328,7 +328,7 @@ UNITS = {
     "length": "steps",
     "episode_length": "steps",
 }
-SHARES = ("accuracy", "coverage")
+SHARES = ("accuracy", "coverage", "error")
 PER_SKILL = re.compile(r"(?P<mode>.*)/return_skill_(?P<skill>\d+)")
 
 

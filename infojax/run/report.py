@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from infojax.run import estimates
-from infojax.run.config import NEUTRAL, runs_of
+from infojax.run import adaptations, estimates
+from infojax.run.config import NEUTRAL, app_of, runs_of
 from infojax.run.drawing import COLOURS, image, page, save, tidy, write_text
 from infojax.run.log import pictures, place, read_json, result_rows, table_names, title, unit, whole_rows
 from infojax.run.statistics import Statistic, bootstrap_interval
@@ -76,9 +76,7 @@ def read_run(run_dir: str | Path) -> RunData:
         UserError: the folder is no run directory, or a line of its metrics.jsonl cannot be read.
     """
     run_dir = Path(run_dir)
-    if not (run_dir / "config.yaml").is_file():
-        raise _user_error(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
-    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")) or {}
+    config = _config(run_dir)
     rows, _ = whole_rows(run_dir / "metrics.jsonl")
     found: dict[str, dict[int, list[tuple[int, float]]]] = {}
     for row in rows:
@@ -95,6 +93,12 @@ def read_run(run_dir: str | Path) -> RunData:
     step = max((int(row["step"]) for row in rows), default=0)
     summary = read_json(run_dir / "summary.json")
     return RunData(run_dir, config, _status(run_dir, step, config.get("total_steps")), curves, step, summary)
+
+
+def _config(run_dir: Path) -> dict[str, Any]:
+    if not (run_dir / "config.yaml").is_file():
+        raise _user_error(f"{run_dir} is not a run directory: it has no config.yaml; give the folder that a run wrote")
+    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8")) or {}
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -462,7 +466,7 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
     """Write one self-contained page about runs: tables with intervals, curves over seeds, the runs' own pictures.
 
     Args:
-        run_dirs: run directories, all of training or all of estimations, or folders of sweeps; runs that differ only in
+        run_dirs: run directories, all of one command, or folders of sweeps; runs that differ only in
             their seeds are pooled.
         output: the .html file, or a folder for report.html; None is the run directory, or for several runs the folder
             `report` here. The pictures of the curves also go into `figures/` beside it, as PNG.
@@ -484,12 +488,18 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
     if not folders:
         names = ", ".join(str(folder) for folder in given)
         raise _user_error(f"{names} keeps a sweep none of whose runs began; run it again, or give a run directory")
+    path = _page_path(given, output)
+    kind = _kind(folders)
+    if kind == "adapt":
+        if not any((folder / "summary.json").is_file() for folder in folders):
+            names = ", ".join(str(folder) for folder in folders)
+            raise _user_error(f"{names} is not finished, so there is nothing to report; run its command again")
+        return _written(path, lambda: adaptations.report_page(folders, path))
     runs = [read_run(folder) for folder in folders]
     if not any(run.curves for run in runs):
         names = ", ".join(str(folder) for folder in folders)
         raise _user_error(f"{names} logged nothing yet, so there is nothing to report; train first")
-    path = _page_path(given, output)
-    if _all_estimations(runs):
+    if kind == "estimate":
         return _written(path, lambda: estimates.report_page([run.run_dir for run in runs if run.curves], path))
     groups, notes = group_runs([run for run in runs if run.curves])
 
@@ -515,16 +525,18 @@ def _written(path: Path, write: Callable[[], Any]) -> Path:
     return path
 
 
-def _all_estimations(runs: Sequence[RunData]) -> bool:
-    """Whether these runs are estimations; runs of both kinds have nothing to be laid beside one another."""
-    kinds: dict[bool, list[Path]] = {}
-    for run in runs:
-        kinds.setdefault(estimates.is_estimation(run.config), []).append(run.run_dir)
+KINDS = {"train": "training", "estimate": "an estimation", "adapt": "an adaptation"}
+
+
+def _kind(folders: Sequence[Path]) -> str:
+    """The command that these runs are of; those of several have nothing to be laid beside one another."""
+    kinds: dict[str, Path] = {}
+    for folder in folders:
+        kinds.setdefault(app_of(_config(folder)).name, folder)
     if len(kinds) > 1:
-        raise _user_error(
-            f"{kinds[True][0]} is an estimation and {kinds[False][0]} is training; report them in two commands"
-        )
-    return True in kinds
+        (one, first), (other, second) = [(kind, kinds[kind]) for kind in reversed(KINDS) if kind in kinds][:2]
+        raise _user_error(f"{first} is {KINDS[one]} and {second} is {KINDS[other]}; report them in two commands")
+    return next(iter(kinds))
 
 
 def group_runs(runs: Sequence[RunData]) -> tuple[list[Group], list[str]]:

@@ -64,14 +64,12 @@ def affinities(features: Array, where: Array, affinity: Affinity, neighbours: in
     norms = jnp.linalg.norm(features, axis=1, keepdims=True)
     unit = features / jnp.maximum(norms, 1e-12)
     both = where[:, None] & where[None, :]
-    cosine = jnp.matmul(unit, unit.T, precision="highest")
     if affinity == "linear":
-        return jnp.where(both, cosine, 0)
+        return jnp.where(both, jnp.matmul(unit, unit.T, precision="highest"), 0)
     count = len(features)
-    square = jnp.sum(unit**2, axis=1)
-    distance = jnp.sqrt(jnp.maximum(square[:, None] + square[None, :] - 2 * cosine, 0))
+    # Row by row, not by way of the cosine: near neighbours would be lost to rounding.
+    distance = jax.lax.map(lambda row: jnp.linalg.norm(unit - row[None, :], axis=1), unit)
     itself = jnp.eye(count, dtype=bool)
-    distance = jnp.where(itself, 0, distance)
     if affinity == "knn":
         far = jnp.where(both & ~itself, distance, jnp.inf)
         least, index = jax.lax.top_k(-far, min(neighbours, count))

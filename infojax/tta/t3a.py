@@ -26,7 +26,8 @@ class T3aState(NamedTuple):
 
     variables: Any
     supports: Array  # [C, M, D]
-    entropies: Array  # [C, M] in nats; inf where there is no support
+    entropies: Array  # [C, M] in nats
+    used: Array  # [C, M] bool, where there is a support
 
 
 def make(model: Model, *, num_supports: Count = 100) -> Method:
@@ -43,7 +44,8 @@ def make(model: Model, *, num_supports: Count = 100) -> Method:
         empty = T3aState(
             variables=variables,
             supports=jnp.zeros((model.num_classes, num_supports, weights.shape[1]), jnp.float32),
-            entropies=jnp.full((model.num_classes, num_supports), jnp.inf, jnp.float32),
+            entropies=jnp.zeros((model.num_classes, num_supports), jnp.float32),
+            used=jnp.zeros((model.num_classes, num_supports), bool),
         )
         everything = jnp.ones((len(weights),), bool)
         return joined(empty, weights, model.classify(variables, weights), everything)[0]
@@ -64,7 +66,9 @@ def joined(state: T3aState, features: Array, logits: Array, where: Array) -> tup
     count = len(features)
     entropy, label = categorical.entropy(logits), jnp.argmax(logits, axis=1)
     mine = where[None, :] & (label[None, :] == jnp.arange(num_classes)[:, None])
-    candidates = jnp.concatenate([state.entropies, jnp.where(mine, entropy[None, :], jnp.inf)], axis=1)
+    candidates = jnp.concatenate(
+        [jnp.where(state.used, state.entropies, jnp.inf), jnp.where(mine, entropy[None, :], jnp.inf)], axis=1
+    )
     # The order of equals is that of their arrival.
     least, index = jax.lax.top_k(-candidates, num_supports)
 
@@ -73,15 +77,17 @@ def joined(state: T3aState, features: Array, logits: Array, where: Array) -> tup
         new = features[jnp.clip(index - num_supports, 0, count - 1)]
         return jnp.where((index < num_supports)[:, None], old, new)
 
-    taken = jnp.isfinite(least) & (index >= num_supports)
+    used = jnp.isfinite(least)
+    taken = used & (index >= num_supports)
     kept = jnp.zeros((count,), bool).at[jnp.where(taken, index - num_supports, count)].set(True, mode="drop")
     supports = jax.vmap(gathered)(state.supports, index)
-    return state._replace(supports=supports, entropies=-least), kept
+    entropies = jnp.where(used, -least, 0)
+    return state._replace(supports=supports, entropies=entropies, used=used), kept
 
 
 def prototypes(state: T3aState) -> Array:
     """One vector of length one for each class [C, D]; zeros for a class without supports."""
     norms = jnp.linalg.norm(state.supports, axis=2, keepdims=True)
     directions = state.supports / jnp.maximum(norms, 1e-12)
-    total = jnp.sum(jnp.where(jnp.isfinite(state.entropies)[:, :, None], directions, 0), axis=1)
+    total = jnp.sum(jnp.where(state.used[:, :, None], directions, 0), axis=1)
     return total / jnp.maximum(jnp.linalg.norm(total, axis=1, keepdims=True), 1e-12)

@@ -319,7 +319,7 @@ def test_rotta_steps_after_every_interval():
     assert int(quiet.info["updated"]) == 0 and int(waiting.since) == 4
     close(waiting.learned, state.learned, 0)
     close(waiting.teacher_moments, state.teacher_moments, 0)
-    # One more image, and a step is due: the memory and ages of the list implementation make its loss.
+    # One more image, and a step is due, from the memory and ages of the list implementation.
     fifth = tta_models.images(COUNT, seed=8)
     stepped, due = adapt(waiting, fifth, KEY, jnp.arange(COUNT) < 1)
     assert int(due.info["steps"]) == 1 and int(stepped.since) == 0
@@ -334,6 +334,12 @@ def test_rotta_steps_after_every_interval():
     measured = model.measure(soft(), remembered, lambda path, inputs, source, batch: mixed(source, batch, 0.05), None)
     old = state.teacher_moments["bn"]
     close(stepped.teacher_moments["bn"], mixed(old, measured["bn"], 0.05), 1e-5)
+    seen = augmentations.views(jax.random.fold_in(KEY, 0), stepped.images, augmentations.jittered)
+    robust, used = rotta.robust(state.teacher_moments, 0.05), stepped.memory.used
+    of_student, of_teacher = (model.apply(soft(), shown_to, robust, used)[0] for shown_to in (seen, stepped.images))
+    divergence = -np.sum(softmax(of_teacher) * np.log(softmax(of_student)), axis=1)
+    weight = 1 / (1 + np.exp(np.asarray(stepped.memory.age) / 6))
+    np.testing.assert_allclose(due.info["loss"], (weight * divergence)[np.asarray(used)].mean(), rtol=1e-4)
     source = parts.pick(soft(), tuple(stepped.teacher))
     student = parts.pick(stepped.learned.variables, tuple(stepped.teacher))
     for path, value in stepped.teacher.items():

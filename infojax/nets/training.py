@@ -22,7 +22,7 @@ from infojax.types import Architecture, Array, Count, ImageData, Key, Model, Non
 Told = Callable[[int, int, float], None]  # (step, of how many, loss in nats)
 Train = Callable[[Architecture, ImageData, Path, Told], None]  # writes the weights into a safetensors file
 CHUNK = 25  # steps of one compiled program
-EPOCHS, MOST_STEPS = 30, 2000  # where no number of steps is given
+EPOCHS, MOST_STEPS = 12, 2000  # where no number of steps is given
 MOST_BATCHES = 50  # over which statistics are measured
 
 
@@ -39,7 +39,7 @@ def make(
     """How a source model is trained; the same on every call.
 
     Args:
-        steps: of gradient descent, rounded up to a multiple of 25; None is 30 epochs, but at most 2,000 steps.
+        steps: of gradient descent, rounded up to a multiple of 25; None is 12 epochs, but at most 2,000 steps.
         batch_size: of a step; not more than there are images.
         learning_rate: the highest.
         momentum: Nesterov's.

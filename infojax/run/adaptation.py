@@ -98,21 +98,33 @@ def adapt_from_config(config: dict[str, Any]) -> dict[str, Any]:
     run_dir = Path(configuration.run_directory(config))
     use_compilation_cache()
     finished = (run_dir / "summary.json").exists() and not config["overwrite"]
-    source = None if finished else _source(built, config)
+    source = None if finished else _source(built, config, first)
     done = prepare(run_dir, config)
     if done is not None:
         adaptations.print_adaptation(done, run_dir)
         return done
     with failures_noted(run_dir, "interrupted; the same command goes on with what is left"):
-        return _run(built, config, source or _source(built, config), seeds, first, run_dir)
+        return _run(built, config, source or _source(built, config, first), seeds, first, run_dir)
 
 
-def _source(built: configuration.BuiltAdaptation, config: Mapping[str, Any]) -> sourcing.Source:
-    """The source model; what a method refuses of it, it refuses here, before the run directory is written."""
+class Ready(NamedTuple):
+    """What a run begins with."""
+
+    source: sourcing.Source
+    methods: dict[str, Method]
+    held: Array | None  # clean images [batches, B, H, W, C] that methods may see before the stream
+
+
+def _source(built: configuration.BuiltAdaptation, config: Mapping[str, Any], stream: Stream) -> Ready:
+    """The source model and the methods for it; what one of them refuses, it refuses before anything is written."""
     source = sourcing.source_model(built, config, print)
-    for make in built.methods.values():
-        make(source.model)
-    return source
+    methods = {name: make(source.model) for name, make in built.methods.items()}
+    held = _held_out_of_training(built, config)
+    images = jax.ShapeDtypeStruct((stream.order.shape[1], *stream.images.shape[1:]), stream.images.dtype)
+    for method in methods.values():
+        state = jax.eval_shape(method.init, source.model.variables, held)
+        jax.eval_shape(method.adapt, state, images, jax.random.key(0), jax.ShapeDtypeStruct(images.shape[:1], bool))
+    return Ready(source, methods, held)
 
 
 def _checked(stream: Stream, built: configuration.BuiltAdaptation) -> Stream:
@@ -124,7 +136,7 @@ def _checked(stream: Stream, built: configuration.BuiltAdaptation) -> Stream:
 def _run(
     built: configuration.BuiltAdaptation,
     config: dict[str, Any],
-    source: sourcing.Source,
+    ready: Ready,
     seeds: list[int],
     first: Stream,
     run_dir: Path,
@@ -132,8 +144,7 @@ def _run(
     began = time.perf_counter()
     metrics_file = MetricsFile(run_dir / "metrics.jsonl")
     metrics_file.truncate(0)  # its rows are made of what is in predictions/
-    methods = {name: make(source.model) for name, make in built.methods.items()}
-    held = _held_out_of_training(built, config)
+    source, methods, held = ready
     total = len(seeds) * len(methods)
     streams = {seeds[0]: first}
     with contextlib.ExitStack() as stack:

@@ -390,7 +390,7 @@ def _over_stream(records: Records, names: Sequence[str], of: Any, label: str) ->
             text.set_transform(axes.get_xaxis_transform())
         for name in names:
             values = np.nanmean([of(record) for record in records[name]], axis=0)[start:stop]
-            width = max(1, (stop - start) // 12)
+            width = max(1, (stop - start) // 6)
             smooth = np.convolve(np.pad(values, (width - 1, 0), mode="edge"), np.ones(width) / width, mode="valid")
             mark = "o" if stop - start <= 12 else ""
             axes.plot(np.arange(start, stop) + 0.5, smooth, color=colours[name], lw=1.3, marker=mark, ms=2.2)

@@ -182,7 +182,8 @@ def _chosen_methods(config: dict[str, Any]) -> dict[str, Any]:
     name, methods = config["choices"]["method"], config.get("methods")
     if name is None or not isinstance(methods, Mapping):
         return config
-    return {**config, "method": None, "methods": {SOURCE: methods.get(SOURCE), name: config["method"]}}
+    others = {key: value for key, value in config.items() if key != "method"}
+    return {**others, "methods": {SOURCE: methods.get(SOURCE), name: config["method"]}}
 
 
 SOURCE = "source"  # the method that all others are laid beside
@@ -932,7 +933,11 @@ def _elsewhere(key: str, app: App) -> str:
     homes = [f"infojax {other.name}" for other in APPS.values() if group in other.groups]
     if not homes or group in app.groups:
         return ""
-    return f"{key} does not exist in infojax {app.name}, which chooses {' and '.join(app.groups)}; try {homes[0]}"
+    return f"{key} does not exist in infojax {app.name}, which chooses {_and(app.groups)}; try {homes[0]}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _explain_key(error: Any, app: App) -> str:

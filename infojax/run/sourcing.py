@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from infojax import __version__
 from infojax.run.config import BuiltAdaptation
 from infojax.run.log import Progress, duration
 from infojax.types import ImageSet, Model, UserError
@@ -64,6 +65,7 @@ def kept_at(built: BuiltAdaptation, config: Mapping[str, Any]) -> Path:
     except UserError as error:
         raise UserError(f"{error}; or give trained weights by model.weights=FILE") from error
     recipe = {
+        "version": __version__,
         "model": {key: value for key, value in config["model"].items() if key not in ("weights", "layout")},
         "training": config["training"],
         "classes": built.data.num_classes,

@@ -12,11 +12,16 @@ ROOMS = {
     "data": "Data",
     "objectives": "Objectives",
     "agents": "Agents",
+    "tta": "Test-time adaptation",
     "envs": "Environments",
     "nets": "Networks",
     "run": "Running",
 }
-APPS = {"train": ("agent", "objective", "env", "experiment"), "estimate": ("estimator", "data")}
+APPS = {
+    "train": ("agent", "objective", "env", "experiment"),
+    "estimate": ("estimator", "data"),
+    "adapt": ("method", "comparison", "model", "data", "stream"),
+}
 
 
 def reference(room: str, title: str) -> str:
@@ -29,9 +34,13 @@ def reference(room: str, title: str) -> str:
 def configurations() -> str:
     """Every YAML with its keys, values and comments."""
     lines = ["# Configurations", "", "Each file is one choice, `GROUP=NAME`; each key an override, `GROUP.KEY=VALUE`."]
+    shown: set[str] = set()  # a group that several commands share stands once
     for app, groups in APPS.items():
         sections = [("", [ROOT / "configs" / f"{app}.yaml"])]
-        sections += [(group, sorted((ROOT / "configs" / group).rglob("*.yaml"))) for group in groups]
+        sections += [
+            (group, sorted((ROOT / "configs" / group).rglob("*.yaml"))) for group in groups if group not in shown
+        ]
+        shown |= set(groups)
         for group, paths in sections:
             lines += ["", f"## {group or app}"]
             for path in paths:

@@ -199,7 +199,7 @@ def test_help_and_completion(folder, monkeypatch, capsys):
     assert run(monkeypatch, "--help") == 0
     printed = {word.strip(",:") for word in capsys.readouterr().out.split()}
     for group in ("estimator", "data"):
-        assert {name.rpartition("/")[2] for name in configuration.options(group)} <= printed
+        assert {name.rpartition("/")[2] for name in configuration.options(group, app=configuration.ESTIMATE)} <= printed
     assert {"line", "num_samples", "quantity"} <= printed and "halfcheetah" not in printed
     monkeypatch.setenv("COMP_LINE", "infojax estimate data=bm")
     monkeypatch.setattr(sys, "argv", ["infojax", "-sc", "query=bash"])

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "estimators": {"types", "info", "nets"},
     "objectives": {"types", "info", "nets"},
     "agents": {"types", "info", "nets", "objectives"},
+    "tta": {"types", "info", "nets"},
     "run": {"types", "info"},
     "cli": {"run", "types"},
     "testing": {"run", "types"},
@@ -141,7 +142,8 @@ def test_yaml_keys_are_the_arguments_of_make(path):
         group, parent = path.parent.name, yaml.safe_load(text)["defaults"][0]
         app = next(app for app in configuration.APPS.values() if group in app.parts)
         composed = configuration.compose([f"{group}={path.stem}"], config_name=app.name)
-        module, _, name = composed[group]["_target_"].rpartition(".")
+        section = composed["methods"][path.stem] if group == "method" else composed[group]
+        module, _, name = section["_target_"].rpartition(".")
         testing.check_yaml(path, getattr(importlib.import_module(module), name))
         assert (path.parent / f"{parent}.yaml").exists()
 

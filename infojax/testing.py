@@ -1,4 +1,4 @@
-"""The common battery: what every agent, objective, environment and estimator must hold, in this package or outside it.
+"""The common battery: what agents, objectives, environments, estimators and methods must hold, of this package or not.
 
 Each function raises AssertionError with a sentence on the first thing that does not hold.
 
@@ -27,6 +27,8 @@ from infojax.types import (
     Estimator,
     HostFactory,
     Key,
+    Method,
+    Model,
     Objective,
     Transition,
 )
@@ -233,6 +235,84 @@ def _estimates_close(what: str, left: Estimate, right: Estimate) -> None:
     """Values and intervals alike; checks are shares of small allowances, in which rounding shows."""
     _close(left.value, right.value, f"the value of {what}", 1e-4)
     _close(left.interval, right.interval, f"the interval of {what}", 1e-4)
+
+
+def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
+    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard images, masks, checkpoint, export."""
+    assert method.scores in ("before", "after"), f"scores is {method.scores!r}, not before or after"
+    generator = np.random.default_rng(0)
+    shape = (3, 2, batch_size, *model.image_shape)  # seeds, batches
+    images = jnp.asarray(generator.uniform(size=shape), jnp.float32)
+    keys = jax.random.split(jax.random.key(6), (3, 2))
+    mask = jnp.asarray(np.arange(batch_size) < batch_size - 2)
+    begun = jax.jit(method.init)(model.variables, source=images[0])
+
+    def stream(images: jax.Array, keys: Key) -> Any:
+        return jax.lax.scan(lambda state, given: method.adapt(state, *given, mask), begun, (images, keys))
+
+    mapped = jax.jit(lambda *given: jax.lax.map(lambda one: stream(*one), given))
+    state, adapted = _words(jax.device_get(mapped(images, keys)))
+    _same_layout(begun, jax.eval_shape(lambda: method.adapt(begun, images[0, 0], keys[0, 0], mask)[0]), "the state")
+    rows = (3, 2, batch_size)
+    assert adapted.logits.shape == (*rows, model.num_classes), f"logits have the shape {adapted.logits.shape[2:]}"
+    assert adapted.selected.shape == rows and adapted.selected.dtype == np.bool_, "selected must be [B] bool"
+    assert not adapted.selected[..., -2:].any(), "a row outside of the mask was learned from"
+    wanted = {"forward_rows", "backward_rows", "updated", "invalid"}
+    assert wanted <= set(adapted.info), f"info lacks {sorted(wanted - set(adapted.info))}"
+    assert all(np.isfinite(leaf).all() for leaf in (*jax.tree.leaves(state), adapted.logits)), "not finite"
+
+    order = jnp.array([2, 0, 1])
+    again = jax.block_until_ready((images[order], keys[order]))
+    count = _compilations(lambda: mapped(*again))
+    assert count == 0, f"the second call compiled {count} programs more"
+    turned = _words(jax.device_get(mapped(*again)))
+    picked = jax.tree.map(lambda leaf: leaf[np.asarray(order)], (state, adapted))
+    _identical(picked, turned, "a seed by map, among others,")
+    together = jax.jit(jax.vmap(stream)).lower(images, keys).compile({"xla_backend_optimization_level": "0"})
+    _alike((state, adapted), _words(together(images, keys)), "seeds by vmap")
+
+    hard = {
+        "images of not a number": images[:, :, :].at[:, 1, 0].set(jnp.nan),
+        "black images": jnp.zeros_like(images),
+        "images of 1e4": 1e4 * images,
+    }
+    for words, given in hard.items():
+        after, found = _words(jax.device_get(mapped(given, keys)))
+        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after) if _real(leaf))
+        assert finite and np.isfinite(found.logits).all(), f"{words}: states or logits are not finite"
+        if words.endswith("number"):
+            assert (found.info["invalid"][:, 1] == 1).all(), f"{words}: not counted"
+            assert (found.info["updated"][:, 1] == 0).all() and not found.selected[:, 1].any(), f"{words}: learned from"
+    one = jax.jit(method.adapt)
+    eager_state, eager = method.adapt(begun, images[0, 0], keys[0, 0], mask)
+    _alike(one(begun, images[0, 0], keys[0, 0], mask), (eager_state, eager), "adapt without jit")
+    noise = images[0, 0].at[-2:].set(0.9)
+    masked_state, masked = one(begun, noise, keys[0, 0], mask)
+    kept = np.asarray(mask)
+    _alike(
+        (eager_state, eager.logits[kept], eager.selected),
+        (masked_state, masked.logits[kept], masked.selected),
+        "what is learned with other images outside of the mask",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = checkpoints(Path(folder) / "checkpoints", keep=1)
+        store.save(1, eager_state, [], {}, 0.0)
+        restored = store.restore(begun)
+        store.close()
+    assert restored is not None
+    _identical(_words(eager_state), _words(restored.state), "the state after a checkpoint")
+    exported = export.export(one, platforms=PLATFORMS)(*_structs((begun, images[0, 0], keys[0, 0], mask)))
+    assert set(exported.platforms) == set(PLATFORMS)
+
+
+def _alike(left: Any, right: Any, what: str) -> None:
+    """Numbers to rounding, truths and counts exactly."""
+    for one, other in zip(jax.tree.leaves(_words(left)), jax.tree.leaves(_words(right)), strict=True):
+        if _real(np.asarray(one)):
+            known = np.isfinite(np.asarray(one)) & np.isfinite(np.asarray(other))
+            _close(np.where(known, one, 0), np.where(known, other, 0), what, 1e-4)
+        else:
+            assert np.array_equal(one, other), f"{what} differs in truths or counts"
 
 
 def check_export(agent: Agent, key: Key, observation: Any) -> None:

@@ -1,0 +1,39 @@
+"""Every method of test-time adaptation under the common battery, found by its configuration."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from tta_models import tiny
+
+from infojax import testing
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "method"
+FILES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(CONFIGS.glob("*.yaml"))}
+
+
+def make(name, model):
+    """A method by its configuration; that of a preset is its parent's with other values."""
+    settings = FILES[name]
+    for parent in settings.get("defaults", []):
+        settings = {**FILES[parent], **settings}
+    module, _, function = settings["_target_"].rpartition(".")
+    given = {key: value for key, value in settings.items() if key not in ("_target_", "defaults")}
+    return getattr(importlib.import_module(module), function)(model, **given)
+
+
+@pytest.mark.parametrize("name", [name for name, settings in FILES.items() if "_target_" in settings])
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_methods(name, norm):
+    if norm == "group" and name not in ("tent", "eata", "deyo"):
+        pytest.skip("one of each kind of gradient is enough without batch normalisation")
+    testing.check_method(make(name, tiny(norm)), tiny(norm))
+
+
+def test_every_file_has_a_configuration():
+    """A method is chosen by its name."""
+    folder = Path(__file__).parents[1] / "infojax" / "tta"
+    methods = {path.stem for path in folder.glob("*.py") if "\ndef make(" in path.read_text()}
+    named = {settings["_target_"].split(".")[2] for settings in FILES.values() if "_target_" in settings}
+    assert methods == named

@@ -137,6 +137,14 @@ def _interceptor(
             norms.append(path)
         if isinstance(module, linen.BatchNorm):
             return _normalised(module, path, args[0], statistics, mask, measured)
+        if isinstance(module, linen.GroupNorm) and _is_plain(module):
+            return _by_group(
+                args[0],
+                module.get_variable("params", "scale"),
+                module.get_variable("params", "bias"),
+                module.num_groups,
+                module.epsilon,
+            )
         return call(*args, **kwargs)
 
     return intercept
@@ -152,15 +160,97 @@ def _normalised(
 ) -> Array:
     """Batch normalisation by the statistics named; the variance is the biased one, taken about the mean."""
     source = module.get_variable("batch_stats", "mean"), module.get_variable("batch_stats", "var")
-    batch = batch_statistics(inputs, mask, source)
-    measured[path] = batch
+    channels = inputs.shape[-1:]
+    scale = module.get_variable("params", "scale") if module.use_scale else jnp.ones(channels, inputs.dtype)
+    bias = module.get_variable("params", "bias") if module.use_bias else jnp.zeros(channels, inputs.dtype)
+    if isinstance(statistics, str) and statistics == "batch":
+        both: Any = _by_batch(inputs, scale, bias, mask, source, module.epsilon)
+        measured[path] = both[1]
+        return both[0]
+    measured[path] = batch = batch_statistics(inputs, mask, source)
     mean, variance = _chosen(statistics, path, inputs, source, batch)
-    factor = jax.lax.rsqrt(variance + module.epsilon)
-    if module.use_scale:
-        factor = factor * module.get_variable("params", "scale")
     # The mean is subtracted first: what lies near it keeps its digits, and with them its side of a ReLU.
-    outputs = (inputs - _wide(mean, inputs)) * _wide(factor, inputs)
-    return outputs + _wide(module.get_variable("params", "bias"), inputs) if module.use_bias else outputs
+    return (inputs - _wide(mean, inputs)) * _wide(jax.lax.rsqrt(variance + module.epsilon) * scale, inputs) + _wide(
+        bias, inputs
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _by_batch(
+    inputs: Array, scale: Array, bias: Array, mask: Array | None, source: tuple[Array, Array], epsilon: float
+) -> tuple[Array, tuple[Array, Array]]:
+    """Normalised by the statistics of the rows in `mask`, and these; what is returned of them has no gradient.
+
+    The gradient is written out: half of the passes over memory that differentiating step by step would take.
+    """
+    return _by_batch_forward(inputs, scale, bias, mask, source, epsilon)[0]
+
+
+def _by_batch_forward(
+    inputs: Array, scale: Array, bias: Array, mask: Array | None, source: tuple[Array, Array], epsilon: float
+) -> tuple[tuple[Array, tuple[Array, Array]], Any]:
+    mean, variance = batch_statistics(inputs, mask, source)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    outputs = (inputs - _wide(mean, inputs)) * _wide(inverse * scale, inputs) + _wide(bias, inputs)
+    return (outputs, (mean, variance)), (inputs, scale, mask, mean, inverse)
+
+
+def _by_batch_backward(epsilon: float, kept: Any, slopes: tuple[Array, tuple[Array, Array]]) -> tuple[Any, ...]:
+    inputs, scale, mask, mean, inverse = kept
+    slope = slopes[0]
+    axes = tuple(range(inputs.ndim - 1))
+    normal = (inputs - _wide(mean, inputs)) * _wide(inverse, inputs)
+    total, along = jnp.sum(slope, axis=axes), jnp.sum(slope * normal, axis=axes)
+    places = inputs.size // (inputs.shape[0] * inputs.shape[-1])
+    rows = jnp.float32(len(inputs)) if mask is None else jnp.maximum(jnp.sum(mask.astype(inputs.dtype)), 1)
+    # What the statistics pass on, in equal parts to every place of the rows that they are of.
+    shared = (_wide(total, inputs) + normal * _wide(along, inputs)) / (rows * places)
+    if mask is not None:
+        shared = jnp.where(mask.reshape(-1, *(1,) * (inputs.ndim - 1)), shared, jnp.zeros_like(shared))
+    return (slope - shared) * _wide(inverse * scale, inputs), along, total, None, None
+
+
+_by_batch.defvjp(_by_batch_forward, _by_batch_backward)
+
+
+def _is_plain(module: linen.GroupNorm) -> bool:
+    """Whether a group normalisation is the usual one of [B, …, C]."""
+    usual = module.reduction_axes is None and module.dtype is None
+    return module.num_groups is not None and module.use_scale and module.use_bias and usual
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _by_group(inputs: Array, scale: Array, bias: Array, groups: int, epsilon: float) -> Array:
+    """Each row of [B, …, C] normalised within groups of channels (Wu and He, 2018), with its gradient written out."""
+    return _by_group_forward(inputs, scale, bias, groups, epsilon)[0]
+
+
+def _by_group_forward(inputs: Array, scale: Array, bias: Array, groups: int, epsilon: float) -> tuple[Array, Any]:
+    mean = _spread(inputs, groups)
+    inverse = jax.lax.rsqrt(_spread((inputs - mean) ** 2, groups) + epsilon)
+    normal = (inputs - mean) * inverse
+    return normal * _wide(scale, inputs) + _wide(bias, inputs), (inputs, scale, mean, inverse)
+
+
+def _spread(inputs: Array, groups: int) -> Array:
+    """Means over the places and channels of each group, (B, 1, …, C)."""
+    rows, channels = inputs.shape[0], inputs.shape[-1]
+    by_channel = jnp.mean(inputs.reshape(rows, -1, channels), axis=1)
+    means = jnp.mean(by_channel.reshape(rows, groups, -1), axis=2)
+    wide = jnp.broadcast_to(means[:, :, None], (rows, groups, channels // groups))
+    return wide.reshape(rows, *(1,) * (inputs.ndim - 2), channels)
+
+
+def _by_group_backward(groups: int, epsilon: float, kept: Any, slope: Array) -> tuple[Array, Array, Array]:
+    inputs, scale, mean, inverse = kept
+    axes = tuple(range(inputs.ndim - 1))
+    normal = (inputs - mean) * inverse
+    scaled = slope * _wide(scale, inputs)
+    shared = _spread(scaled, groups) + normal * _spread(scaled * normal, groups)
+    return (scaled - shared) * inverse, jnp.sum(slope * normal, axis=axes), jnp.sum(slope, axis=axes)
+
+
+_by_group.defvjp(_by_group_forward, _by_group_backward)
 
 
 def _wide(values: Array, inputs: Array) -> Array:

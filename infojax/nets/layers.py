@@ -7,25 +7,37 @@ from typing import Any, Literal
 
 from flax import linen
 
+from infojax.nets.conv import convolve
+from infojax.types import Array
+
 Norm = Literal["batch", "group"]
 
-# What computes every convolution of the models.
-Convolution: Any = linen.Conv
+
+class Convolution(linen.Module):
+    """A square convolution whose gradients are fast inside of loops and branches: see `infojax.nets.conv`."""
+
+    features: int
+    size: int
+    stride: int
+    padding: int
+    bias: bool
+
+    @linen.compact
+    def __call__(self, inputs: Array) -> Array:
+        shape = (self.size, self.size, inputs.shape[-1], self.features)
+        kernel: Any = self.param("kernel", linen.initializers.lecun_normal(), shape)
+        outputs: Any = convolve(inputs, kernel, self.stride, self.padding)
+        if not self.bias:
+            return outputs
+        shift: Any = self.param("bias", linen.initializers.zeros_init(), (self.features,))
+        return outputs + shift.reshape(1, 1, 1, -1)
 
 
 def convolution(
     features: int, size: int, *, name: str, stride: int = 1, padding: int | None = None, bias: bool = False
 ) -> Any:
     """A square convolution; `padding` on each side, None is half its size."""
-    sides = size // 2 if padding is None else padding
-    return Convolution(
-        features,
-        (size, size),
-        strides=(stride, stride),
-        padding=((sides, sides), (sides, sides)),
-        use_bias=bias,
-        name=name,
-    )
+    return Convolution(features, size, stride, size // 2 if padding is None else padding, bias, name=name)
 
 
 def normalisation(norm: Norm, groups: int, *, name: str) -> Any:

@@ -94,7 +94,7 @@ def make(
             selected = certain & (plpd > plpd_threshold)
             if batch.selection is not None:
                 selected = batch.selection[1]
-            weight = jax.lax.stop_gradient(jnp.exp(reference - entropy) + jnp.exp(plpd))
+            weight = parts.certainty(entropy, reference) + jnp.exp(plpd)
             return parts.mean_over(weight * entropy, selected), (selected, (certain, plpd, rows))
 
         found = parts.differentiate(model, state.variables, learner.paths, batch, loss, compaction=compaction)
@@ -110,7 +110,8 @@ def make(
 def destroy(key: Key, images: Array, how: Destruction, patches: int, occluded: float) -> Array:
     """Images [B, H, W, C] without their shapes: every image by a draw of its own."""
     if how == "patch":
-        order = jax.vmap(lambda one: jax.random.permutation(one, patches**2))(jax.random.split(key, len(images)))
+        # By sorting random bits, which compiles in a fraction of the time of `jax.random.permutation`.
+        order = jnp.argsort(jax.random.bits(key, (len(images), patches**2)), axis=1)
         return shuffle_patches(images, order)
     if how == "pixel":
         order = jnp.argsort(jax.random.bits(key, images.shape[:3]).reshape(len(images), -1), axis=1)

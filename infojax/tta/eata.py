@@ -95,7 +95,7 @@ def make(
             selected = reliable & new
             if batch.selection is not None:
                 reliable, selected = batch.selection
-            weight = jax.lax.stop_gradient(jnp.exp(threshold - entropy))
+            weight = parts.certainty(entropy, threshold)
             return parts.mean_over(weight * entropy, selected), (selected, (reliable, predicted))
 
         found = parts.differentiate(model, state.learned.variables, learner.paths, batch, loss, compaction=compaction)
@@ -138,14 +138,8 @@ def fisher_information(model: Model, variables: Any, paths: tuple[str, ...], sou
     def square(images: Array) -> parts.Values:
         def loss(values: parts.Values) -> Array:
             logits, _ = model.apply(parts.put(variables, values), images, "batch", None)
-            return jnp.mean(categorical.cross_entropy(certain(jnp.argmax(logits, axis=1), logits), logits))
+            return jnp.mean(categorical.cross_entropy(parts.certain(jnp.argmax(logits, axis=1), logits), logits))
 
         return jax.tree.map(jnp.square, jax.grad(loss)(values))
 
     return jax.tree.map(lambda squares: jnp.mean(squares, axis=0), jax.lax.map(square, source))
-
-
-def certain(labels: Array, logits: Array) -> Array:
-    """Logits [B, C] of the distributions that are certain of the labels [B]."""
-    hit = labels[:, None] == jnp.arange(logits.shape[1])[None, :]
-    return jnp.where(hit, jnp.zeros_like(logits), -jnp.inf)

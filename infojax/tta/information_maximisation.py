@@ -20,7 +20,6 @@ from infojax.info import categorical
 from infojax.nets.bundle import probabilities
 from infojax.nets.optimizers import Optimizer
 from infojax.tta import parts
-from infojax.tta.eata import certain
 from infojax.types import Adapted, Array, Key, Method, Model, NonNegative, Positive, UnitInterval
 
 Marginal = Literal["learned", "batch"]
@@ -69,7 +68,7 @@ def make(
         def loss(logits: Array) -> tuple[Array, tuple[Array, Array]]:
             frozen = jax.lax.stop_gradient(logits)
             confident = batch.allowed & (jnp.max(probabilities(frozen), axis=1) > threshold)
-            labels = categorical.cross_entropy(certain(jnp.argmax(frozen, axis=1), frozen), logits)
+            labels = categorical.cross_entropy(parts.certain(jnp.argmax(frozen, axis=1), frozen), logits)
             value = parts.mean_over(categorical.entropy(logits), batch.allowed)
             value = value - diversity_weight * categorical.marginal_entropy(logits, axis=0, member_where=together)
             return value + label_weight * parts.mean_over(labels, confident), (together, confident)

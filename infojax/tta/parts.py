@@ -145,6 +145,17 @@ def mean_over(values: Array, where: Array) -> Array:
     return total / jnp.maximum(jnp.sum(weights), 1)
 
 
+def certainty(entropy: Array, reference: float) -> Array:
+    """Weights exp(reference − H) of rows by their entropy H in nats, above 1 where it is below; no gradient."""
+    return jnp.exp(reference - jax.lax.stop_gradient(entropy))
+
+
+def certain(labels: Array, logits: Array) -> Array:
+    """Logits [B, C] of the distributions that are certain of the labels [B]."""
+    hit = labels[:, None] == jnp.arange(logits.shape[1])[None, :]
+    return jnp.where(hit, jnp.zeros_like(logits), -jnp.inf)
+
+
 class Gradient(NamedTuple):
     """What one pass found."""
 

@@ -137,7 +137,7 @@ def test_one_clear_sentence(words, sentence, trained, monkeypatch, capsys, tmp_p
     ("words", "sentence"),
     [
         ("trian", "trian is not a command; did you mean infojax train?"),
-        ("xyz", "xyz is not a command; the commands are train, estimate, resume, evaluate, report"),
+        ("xyz", "xyz is not a command; the commands are train, estimate, adapt, resume, evaluate, report"),
         ("agent=sac seed=1", "did you mean infojax train agent=sac seed=1?"),
         ("resume", "infojax resume needs a run directory"),
         ("resume nowhere", "nowhere is not a folder; give the folder that a run wrote"),

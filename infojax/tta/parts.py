@@ -2,7 +2,7 @@
 
 Every gradient of a method goes through `differentiate`. Its loss is a function of the logits, which may itself select
 rows; rows that are not selected have a cotangent of zero. Where no row depends on another (models without batch
-normalisation, or normalised by given statistics) only the selected rows are run again with a gradient, in one of four
+normalisation, or normalised by given statistics) only the selected rows are run again with a gradient, in one of three
 sizes of batch; where they do, all are, unless nothing was selected.
 """
 
@@ -23,7 +23,7 @@ Compaction = Literal["exact", "none", "frozen_statistics"]
 which leaves out the part of the gradient that goes through them."""
 Values = dict[str, Array]  # path -> parameter
 
-BUCKETS = 4  # sizes of batch for the selected rows: quarters
+SHARES = (0.25, 0.5, 1.0)  # of a batch, the sizes in which selected rows are run; each is compiled
 
 
 class Batch(NamedTuple):
@@ -238,10 +238,10 @@ def independent(model: Model, statistics: Statistics) -> bool:
 
 
 def on_selected(part: Callable[..., Any], selected: Array, *arrays: Array) -> tuple[Any, Array]:
-    """`part` of the selected rows of some arrays, filled up to the next quarter of the batch.
+    """`part` of the selected rows of some arrays, filled up to a quarter of the batch, half of it, or the whole.
 
     Args:
-        part: arrays [b, …] -> a tree; `b` is one of at most four sizes. Rows that fill up are others of the batch,
+        part: arrays [b, …] -> a tree; `b` is one of at most three sizes. Rows that fill up are others of the batch,
             whose entry in every array of numbers is multiplied by 0, and in every array of truths False, but for the
             first array, the images.
         selected: [B] bool.
@@ -251,7 +251,7 @@ def on_selected(part: Callable[..., Any], selected: Array, *arrays: Array) -> tu
         What `part` gives, zeros where nothing is selected; and the number of rows that were run, filling included.
     """
     count = len(selected)
-    sizes = sorted({math.ceil(count * quarter / BUCKETS) for quarter in range(1, BUCKETS + 1)})
+    sizes = sorted({math.ceil(count * share) for share in SHARES})
     order = jnp.argsort(jnp.logical_not(selected), stable=True)
     shapes = jax.eval_shape(part, *(jax.ShapeDtypeStruct((sizes[-1], *a.shape[1:]), a.dtype) for a in arrays))
 

@@ -34,6 +34,8 @@ from infojax.types import (
 )
 
 PLATFORMS = ("tpu", "cuda", "cpu")
+# Compiling is what the battery costs: on its few small arrays the compiler need not try hard.
+QUICK: Any = {"xla_backend_optimization_level": 0}
 
 
 def check_environment(environment: Environment, action: Any = None) -> None:
@@ -171,16 +173,16 @@ def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int
     keys = jax.random.split(jax.random.key(5), 2)
     samples = example_pairs(2, num_samples, dims)
     # Compiling is what costs, so that one program, of two seeds one after the other, answers most of it.
-    mapped = jax.jit(lambda keys, *given: jax.lax.map(lambda one: estimator.fit(*one), (keys, *given)))
+    mapped = jax.jit(
+        lambda keys, *given: jax.lax.map(lambda one: estimator.fit(*one), (keys, *given)), compiler_options=QUICK
+    )
     ordered = _check_estimates(mapped, estimator.why, keys, samples, "fit")
     reversed_keys, reversed_samples = jax.block_until_ready((keys[::-1], tuple(array[::-1] for array in samples)))
     count = _compilations(lambda: mapped(reversed_keys, *reversed_samples))
     assert count == 0, f"the second call compiled {count} programs more"
     turned = jax.device_get(mapped(reversed_keys, *reversed_samples))
     _identical(ordered, jax.tree.map(lambda leaf: leaf[::-1], turned), "a seed by map, with another before it,")
-    # In what is only compared to rounding, compilers need not try hard.
-    together = jax.jit(jax.vmap(estimator.fit)).lower(keys, *samples)
-    by_vmap = together.compile(compiler_options={"xla_backend_optimization_level": "0"})(keys, *samples)
+    by_vmap = jax.jit(jax.vmap(estimator.fit), compiler_options=QUICK)(keys, *samples)
     _estimates_close("seeds by vmap", ordered, by_vmap)
     eager = estimator.fit(keys[0], *(array[0] for array in samples))
     _estimates_close("fit without jit", jax.tree.map(lambda leaf: leaf[0], ordered), eager)
@@ -189,7 +191,7 @@ def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int
     )
     assert set(exported.platforms) == set(PLATFORMS)
     if estimator.entropy is not None:
-        entropy = jax.jit(jax.vmap(estimator.entropy))
+        entropy = jax.jit(jax.vmap(estimator.entropy), compiler_options=QUICK)
         _check_estimates(entropy, estimator.why, keys, samples[:1], "entropy")
 
 
@@ -245,12 +247,12 @@ def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
     images = jnp.asarray(generator.uniform(size=shape), jnp.float32)
     keys = jax.random.split(jax.random.key(6), (3, 2))
     mask = jnp.asarray(np.arange(batch_size) < batch_size - 2)
-    begun = jax.jit(method.init)(model.variables, source=images[0])
+    begun = jax.jit(method.init, compiler_options=QUICK)(model.variables, source=images[0])
 
     def stream(images: jax.Array, keys: Key) -> Any:
         return jax.lax.scan(lambda state, given: method.adapt(state, *given, mask), begun, (images, keys))
 
-    mapped = jax.jit(lambda *given: jax.lax.map(lambda one: stream(*one), given))
+    mapped = jax.jit(lambda *given: jax.lax.map(lambda one: stream(*one), given), compiler_options=QUICK)
     state, adapted = _words(jax.device_get(mapped(images, keys)))
     _same_layout(begun, jax.eval_shape(lambda: method.adapt(begun, images[0, 0], keys[0, 0], mask)[0]), "the state")
     rows = (3, 2, batch_size)
@@ -268,7 +270,7 @@ def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
     turned = _words(jax.device_get(mapped(*again)))
     picked = jax.tree.map(lambda leaf: leaf[np.asarray(order)], (state, adapted))
     _identical(picked, turned, "a seed by map, among others,")
-    together = jax.jit(jax.vmap(stream)).lower(images, keys).compile({"xla_backend_optimization_level": "0"})
+    together = jax.jit(jax.vmap(stream), compiler_options=QUICK)
     _alike((state, adapted), _words(together(images, keys)), "seeds by vmap")
 
     hard = {
@@ -283,7 +285,7 @@ def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
         if words.endswith("number"):
             assert (found.info["invalid"][:, 1] == 1).all(), f"{words}: not counted"
             assert (found.info["updated"][:, 1] == 0).all() and not found.selected[:, 1].any(), f"{words}: learned from"
-    one = jax.jit(method.adapt)
+    one = jax.jit(method.adapt, compiler_options=QUICK)
     eager_state, eager = method.adapt(begun, images[0, 0], keys[0, 0], mask)
     _alike(one(begun, images[0, 0], keys[0, 0], mask), (eager_state, eager), "adapt without jit")
     noise = images[0, 0].at[-2:].set(0.9)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+import tta_models
 import yaml
 
 from infojax import __version__, testing
@@ -180,6 +181,18 @@ def test_an_estimator_from_outside(tmp_path, monkeypatch):
     config = configuration.compose(["estimator=line"], config_name="estimate", config_dir=str(tmp_path))
     testing.check_estimator(configuration.build_estimation(config).estimator, dims=(1, 1))
     testing.check_yaml(tmp_path / "estimator" / "line.yaml", importlib.import_module("line_estimator").make)
+
+
+def test_a_method_from_outside(tmp_path, monkeypatch):
+    (tmp_path / "method").mkdir()
+    for suffix, place in ((".py", "pseudo_label.py"), (".yaml", "method/pseudo_label.yaml")):
+        (tmp_path / place).write_text((ROOT / "docs" / "templates" / f"method{suffix}").read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = configuration.compose(["method=pseudo_label"], config_name="adapt", config_dir=str(tmp_path))
+    built = configuration.build_adaptation(config)
+    model = tta_models.tiny()
+    testing.check_method(built.methods["pseudo_label"](model), model)
+    testing.check_yaml(tmp_path / "method" / "pseudo_label.yaml", importlib.import_module("pseudo_label").make)
 
 
 def test_python_of_the_readme_runs():

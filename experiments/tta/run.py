@@ -593,7 +593,7 @@ def draw_collapse(found: Mapping[str, Mapping[str, Mapping[str, float]]], path: 
         axes.axvline(ESCAPED, color=drawing.COLOURS[1], linewidth=1, linestyle=":")
         axes.set_yticks(where, labels)
         sources = ", ".join(f"{kind} {errors['source']:.1f}" for kind, errors in kinds.items())
-        axes.set_title(f"{place} (unadapted: {sources})", fontsize=10)
+        axes.set_title(f"{place} (unadapted: {sources})", fontsize=9)
         axes.set_xlabel("points of error added by adapting")
     drawing.save(figure, path)
 

@@ -42,7 +42,7 @@ def gradients(function, *arrays):
     return outputs, pullback(jnp.asarray(np.random.default_rng(2).normal(size=outputs.shape), jnp.float32))
 
 
-def close(left, right):
+def assert_close(left, right):
     for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5 * float(jnp.abs(other).max()))
 
@@ -51,8 +51,8 @@ def close(left, right):
 def test_source_statistics_are_the_module_as_it_predicts(affine):
     module, model = plain(affine)
     logits, features = model.apply(model.variables, IMAGES, "source")
-    close(logits, module.apply(model.variables, IMAGES, train=False))
-    close(model.classify(model.variables, features), logits)
+    assert_close(logits, module.apply(model.variables, IMAGES, train=False))
+    assert_close(model.classify(model.variables, features), logits)
     assert model.norms == model.batch_norms == ("norm",)
 
 
@@ -75,7 +75,9 @@ def test_batch_statistics_and_their_gradients_are_those_of_flax(affine):
     def ours(params, images):
         return model.apply(model.variables | {"params": params}, images)[0]
 
-    close(gradients(ours, model.variables["params"], IMAGES), gradients(theirs, model.variables["params"], IMAGES))
+    assert_close(
+        gradients(ours, model.variables["params"], IMAGES), gradients(theirs, model.variables["params"], IMAGES)
+    )
 
 
 def test_statistics_of_a_mask_are_those_of_its_rows_with_the_gradient_too():
@@ -89,12 +91,14 @@ def test_statistics_of_a_mask_are_those_of_its_rows_with_the_gradient_too():
     def alone(params, images):
         return model.apply(model.variables | {"params": params}, images[kept])[0]
 
-    close(gradients(masked, model.variables["params"], IMAGES), gradients(alone, model.variables["params"], IMAGES))
+    assert_close(
+        gradients(masked, model.variables["params"], IMAGES), gradients(alone, model.variables["params"], IMAGES)
+    )
     measured = model.measure(model.variables, IMAGES, "batch", mask)["norm"]
     np.testing.assert_allclose(measured[0], np.mean(IMAGES[kept], axis=(0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(measured[1], np.var(IMAGES[kept], axis=(0, 1, 2)), rtol=1e-5)
     none = model.apply(model.variables, IMAGES, "batch", jnp.zeros(6, bool))[0]
-    close(none, model.apply(model.variables, IMAGES, "source")[0])
+    assert_close(none, model.apply(model.variables, IMAGES, "source")[0])
 
 
 def test_a_weight_mixes_and_a_mapping_and_a_function_replace():
@@ -103,10 +107,10 @@ def test_a_weight_mixes_and_a_mapping_and_a_function_replace():
     batch = model.measure(model.variables, IMAGES)["norm"]
     mixed = {"norm": (0.7 * mean + 0.3 * batch[0], 0.7 * variance + 0.3 * batch[1])}
     by_mapping = model.apply(model.variables, IMAGES, mixed)[0]
-    close(model.apply(model.variables, IMAGES, 0.3)[0], by_mapping)
-    close(model.apply(model.variables, IMAGES, lambda path, inputs, source, found: mixed[path])[0], by_mapping)
-    close(model.apply(model.variables, IMAGES, 1.0)[0], model.apply(model.variables, IMAGES)[0])
-    close(model.apply(model.variables, IMAGES, 0.0)[0], model.apply(model.variables, IMAGES, "source")[0])
+    assert_close(model.apply(model.variables, IMAGES, 0.3)[0], by_mapping)
+    assert_close(model.apply(model.variables, IMAGES, lambda path, inputs, source, found: mixed[path])[0], by_mapping)
+    assert_close(model.apply(model.variables, IMAGES, 1.0)[0], model.apply(model.variables, IMAGES)[0])
+    assert_close(model.apply(model.variables, IMAGES, 0.0)[0], model.apply(model.variables, IMAGES, "source")[0])
     with pytest.raises(UserError, match="statistics='both'"):
         model.apply(model.variables, IMAGES, "both")
 
@@ -118,7 +122,7 @@ def test_inputs_are_normalised_inside():
     scaled = (raw.astype(jnp.float32) / 255 - jnp.array([0.1, 0.2, 0.3])[None, None, None]) / jnp.array(
         [0.5, 0.6, 0.7]
     )[None, None, None]
-    close(model.apply(model.variables, raw)[0], bare.apply(bare.variables, scaled)[0])
+    assert_close(model.apply(model.variables, raw)[0], bare.apply(bare.variables, scaled)[0])
 
 
 def test_a_bundle_that_does_not_fit_says_so():
@@ -140,7 +144,7 @@ def test_group_normalisation_is_that_of_flax(groups):
         return module.apply({"params": {"scale": scale, "bias": bias}}, inputs)
 
     found = gradients(lambda *given: _by_group(*given, groups, 1e-5), inputs, scale, bias)
-    close(found, gradients(theirs, inputs, scale, bias))
+    assert_close(found, gradients(theirs, inputs, scale, bias))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,6 @@ def test_convolutions_and_both_gradients_are_those_of_jax(shape, size, stride, p
         around = ((padding, padding), (padding, padding))
         return jax.lax.conv_general_dilated(inputs, kernel, (stride, stride), around, dimension_numbers=CHANNELS)
 
-    close(
+    assert_close(
         gradients(lambda *given: convolve(*given, stride, padding), inputs, kernel), gradients(theirs, inputs, kernel)
     )

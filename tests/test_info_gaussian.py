@@ -482,4 +482,5 @@ m, divergence = jnp.zeros((1000, 12)), jax.jit(gaussian.kl_divergence)
 for _ in range(500):
     divergence(m, c, m, e).block_until_ready()
 """
-    subprocess.run([sys.executable, "-c", words], check=True, timeout=300)
+    ran = subprocess.run([sys.executable, "-c", words], check=False, timeout=300)
+    assert ran.returncode == 0

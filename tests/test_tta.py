@@ -25,7 +25,7 @@ def identical(left, right):
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
-def close(left, right, tolerance=1e-5):
+def assert_close(left, right, tolerance=1e-5):
     for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
@@ -70,7 +70,7 @@ def test_compacting_is_exact_without_batch_statistics_and_saves_rows(name):
         method = LEARNERS[name](model, share_of_half(model), compaction=how)
         found[how] = jax.jit(method.adapt)(method.init(model.variables), BATCH, KEY)
     (state, adapted), (whole, other) = found["exact"], found["none"]
-    close((state, adapted.logits), (whole, other.logits))
+    assert_close((state, adapted.logits), (whole, other.logits))
     assert np.array_equal(adapted.selected, other.selected)
     assert 0 < adapted.selected.sum() <= 6
     passes = 2 if name == "sar" else 1
@@ -107,7 +107,7 @@ def test_frozen_statistics_leave_out_the_gradient_through_them():
     state = exact.init(model.variables)
     one, ours = exact.adapt(state, BATCH, KEY)
     two, theirs = held.adapt(state, BATCH, KEY)
-    close(ours.logits, theirs.logits)
+    assert_close(ours.logits, theirs.logits)
     constant = model.measure(model.variables, BATCH)
 
     def loss(values):
@@ -118,9 +118,9 @@ def test_frozen_statistics_leave_out_the_gradient_through_them():
     paths = parts.adapted_paths(model)
     values = parts.pick(model.variables, paths)
     expected = {path: values[path] - 0.1 * slope for path, slope in jax.grad(loss)(values).items()}
-    close(parts.pick(two.learned.variables, paths), expected)
+    assert_close(parts.pick(two.learned.variables, paths), expected)
     # The scale and shift of the only normalisation see the statistics as given, so that here both agree.
-    close(parts.pick(one.learned.variables, paths), expected)
+    assert_close(parts.pick(one.learned.variables, paths), expected)
     with pytest.raises(UserError, match="frozen_statistics holds the statistics of the batch"):
         parts.differentiate(
             model,
@@ -157,7 +157,7 @@ def test_the_fisher_information_holds_the_parameters():
 
     values = parts.pick(model.variables, paths)
     slopes = [jax.grad(loss)(values, batch) for batch in SOURCE]
-    close(fisher, {path: (slopes[0][path] ** 2 + slopes[1][path] ** 2) / 2 for path in paths})
+    assert_close(fisher, {path: (slopes[0][path] ** 2 + slopes[1][path] ** 2) / 2 for path in paths})
     moved = {}
     for weight in (0.0, 1.0, 10.0):
         method = eata.make(model, margin=2.0, redundancy=2.0, fisher_weight=weight, **GENTLE)
@@ -226,12 +226,12 @@ def test_norm_source_and_running_averages_are_their_statistics():
     model = tiny("batch")
     plain = model.apply(model.variables, BATCH, "source")[0]
     batch = model.apply(model.variables, BATCH, "batch")[0]
-    close(source.make(model).adapt(model.variables, BATCH, KEY)[1].logits, plain)
-    close(norm.make(model).adapt(model.variables, BATCH, KEY)[1].logits, batch)
-    close(norm.make(model, weight=0.0).adapt(model.variables, BATCH, KEY)[1].logits, plain)
+    assert_close(source.make(model).adapt(model.variables, BATCH, KEY)[1].logits, plain)
+    assert_close(norm.make(model).adapt(model.variables, BATCH, KEY)[1].logits, batch)
+    assert_close(norm.make(model, weight=0.0).adapt(model.variables, BATCH, KEY)[1].logits, plain)
     method = ema_norm.make(model, rate=0.5)
     state, first = method.adapt(method.init(model.variables), BATCH, KEY)
-    close(first.logits, model.apply(model.variables, BATCH, 0.5)[0])
+    assert_close(first.logits, model.apply(model.variables, BATCH, 0.5)[0])
     state, _ = method.adapt(state, images(12, seed=9), KEY)
     measured = model.measure(model.variables, images(12, seed=9))["bn"]
     source_values = parts.source_statistics(model, model.variables)["bn"]
@@ -241,7 +241,7 @@ def test_norm_source_and_running_averages_are_their_statistics():
         model.measure(model.variables, BATCH)["bn"],
         measured,
     )
-    close(state.statistics["bn"], expected)
+    assert_close(state.statistics["bn"], expected)
 
 
 def test_images_that_are_not_finite_are_predicted_counted_and_not_learned_from():
@@ -294,4 +294,4 @@ def test_uint8_images_are_those_divided_by_255():
     method = tent.make(model, **SGD)
     whole = jnp.round(255 * BATCH).astype(jnp.uint8)
     one = method.adapt(method.init(model.variables), whole, KEY)
-    close(one, method.adapt(method.init(model.variables), whole.astype(jnp.float32) / 255, KEY))
+    assert_close(one, method.adapt(method.init(model.variables), whole.astype(jnp.float32) / 255, KEY))

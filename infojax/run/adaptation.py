@@ -119,7 +119,7 @@ def _source(built: configuration.BuiltAdaptation, config: Mapping[str, Any], str
     """The source model and the methods for it; what one of them refuses, it refuses before anything is written."""
     source = sourcing.source_model(built, config, print)
     methods = {name: make(source.model) for name, make in built.methods.items()}
-    held = _held_out_of_training(built, config)
+    held = _source_images(built, config)
     images = jax.ShapeDtypeStruct((stream.order.shape[1], *stream.images.shape[1:]), stream.images.dtype)
     for method in methods.values():
         state = jax.eval_shape(method.init, source.model.variables, held)
@@ -197,7 +197,7 @@ def _keep(path: Path, arrays: Mapping[str, Any]) -> None:
 # --- images ------------------------------------------------------------------------------------------------------
 
 
-def _held_out_of_training(built: configuration.BuiltAdaptation, config: Mapping[str, Any]) -> Array | None:
+def _source_images(built: configuration.BuiltAdaptation, config: Mapping[str, Any]) -> Array | None:
     """Clean images [batches, B, H, W, C] that a method may see before the stream: to train on, else to test on."""
     wanted = config["source_images"]
     if wanted == 0:

@@ -64,6 +64,8 @@ class EnvSpec(NamedTuple):
     position_low: tuple[float, ...] = ()  # the box on which coverage is counted
     position_high: tuple[float, ...] = ()
     shortest_episode: int = 1  # episodes hardly ever end earlier; sizes the pool of initial states
+    num_categories: int | None = None  # observations are symbols 0 … n − 1, as floats; None if numbers
+    cells: tuple[int, ...] = ()  # the grid of coverage: cells along the first coordinates; () is 10 along each of two
 
 
 class Timestep(NamedTuple):
@@ -137,6 +139,11 @@ class Agent(NamedTuple):
     report: Callable[[Any, Rollout], Metrics]  # of an evaluation: one episode per column of the rollout
 
 
+def nothing_measured(env_state: Any) -> Metrics:
+    """No measures besides the position."""
+    return {}
+
+
 class Environment(NamedTuple):
     """One environment on the device, raw: the runner resets, truncates and maps over environments."""
 
@@ -144,6 +151,7 @@ class Environment(NamedTuple):
     reset: Callable[[Key], tuple[Any, Array]]  # -> env_state, observation
     step: Callable[[Any, Array, Key], tuple[Any, Array, Array, Array]]  # -> env_state, observation, reward, terminated
     position: Callable[[Any], Array]  # env_state -> [P], where the body is
+    measures: Callable[[Any], Metrics] = nothing_measured  # env_state -> float32 scalars that users of it report
 
 
 class HostEnvironment(NamedTuple):

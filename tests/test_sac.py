@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from infojax.agents import parts, sac
+from infojax.nets import statistics
 from infojax.objectives import diayn, none
 from infojax.types import EnvSpec, Rollout, Timestep, Transition, UserError, keep_context
 
@@ -155,13 +156,14 @@ def test_packing_keeps_every_field():
 
 def test_running_statistics_equal_those_of_all_data():
     values = np.random.default_rng(0).normal(3, 5, (70, 2)).astype(np.float32)
-    statistics = parts.running_statistics((2,))
+    seen = statistics.running_statistics((2,))
     for chunk in np.split(values, [10, 11, 40]):
-        statistics = parts.observe_statistics(statistics, jnp.asarray(chunk))
-    np.testing.assert_allclose(statistics.mean, values.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(statistics.deviation / statistics.seen, values.var(0), rtol=1e-4)
-    np.testing.assert_allclose(parts.normalize(statistics, jnp.asarray(values)).std(0), 1, rtol=1e-3)
-    np.testing.assert_array_equal(parts.normalize(parts.running_statistics((2,)), jnp.ones((1, 2))), jnp.ones((1, 2)))
+        seen = statistics.observe_statistics(seen, jnp.asarray(chunk))
+    np.testing.assert_allclose(seen.mean, values.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(seen.deviation / seen.seen, values.var(0), rtol=1e-4)
+    np.testing.assert_allclose(statistics.normalize(seen, jnp.asarray(values)).std(0), 1, rtol=1e-3)
+    nothing = statistics.running_statistics((2,))
+    np.testing.assert_array_equal(statistics.normalize(nothing, jnp.ones((1, 2))), jnp.ones((1, 2)))
 
 
 def test_discrete_actions_and_no_updates_are_refused():

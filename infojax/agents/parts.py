@@ -1,10 +1,11 @@
-"""Parts that learners share: a ring buffer, running statistics, the range of actions, contexts of a rollout."""
+"""Parts that learners share: a ring buffer, the range of actions, contexts of a rollout."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from infojax.nets.statistics import spread
 from infojax.types import Array, EnvSpec, Objective, Rollout, Transition, UserError, keep_context
 
 
@@ -113,45 +114,6 @@ def transitions_of(rollout: Rollout, objective: Objective, objective_state: Any)
     )
 
 
-class RunningStatistics(NamedTuple):
-    """Number, mean and summed squared deviation of everything seen."""
-
-    seen: Array  # how many values
-    mean: Array
-    deviation: Array
-
-
-def running_statistics(shape: tuple[int, ...]) -> RunningStatistics:
-    """Statistics of nothing: `normalize` is then the identity."""
-    return RunningStatistics(jnp.zeros(()), jnp.zeros(shape), jnp.zeros(shape))
-
-
-def observe_statistics(statistics: RunningStatistics, values: Array) -> RunningStatistics:
-    """Merge a batch [n, …] (Chan, Golub and LeVeque, 1979, eq. 2.1)."""
-    count = jnp.asarray(values.shape[0], jnp.float32)
-    mean = jnp.mean(values, axis=0)
-    deviation = jnp.sum(jnp.square(values - _spread(mean, values)), axis=0)
-    total = statistics.seen + count
-    delta = mean - statistics.mean
-    return RunningStatistics(
-        seen=total,
-        mean=statistics.mean + delta * count / total,
-        deviation=statistics.deviation + deviation + jnp.square(delta) * statistics.seen * count / total,
-    )
-
-
-def normalize(statistics: RunningStatistics, values: Array) -> Array:
-    """Values at mean 0 and scale 1, clipped to ±10; dimensions that never moved keep their scale."""
-    variance = statistics.deviation / jnp.maximum(statistics.seen, 1)
-    scale = jnp.where(variance > 1e-8, jnp.sqrt(jnp.maximum(variance, 1e-8)), 1)
-    return jnp.clip((values - _spread(statistics.mean, values)) / _spread(scale, values), -10, 10)
-
-
-def _spread(per_dimension: Array, values: Array) -> Array:
-    """Explicit broadcasting over leading axes: rank promotion stays an error elsewhere."""
-    return jnp.broadcast_to(per_dimension, values.shape)
-
-
 class ActionRange(NamedTuple):
     """The affine map between [−1, 1] and the environment's bounds."""
 
@@ -160,11 +122,11 @@ class ActionRange(NamedTuple):
 
     def to_env(self, action: Array) -> Array:
         """[−1, 1] to the environment's bounds."""
-        return _spread(self.middle, action) + _spread(self.half, action) * action
+        return spread(self.middle, action) + spread(self.half, action) * action
 
     def from_env(self, action: Array) -> Array:
         """The environment's bounds to [−1, 1]."""
-        return (action - _spread(self.middle, action)) / _spread(self.half, action)
+        return (action - spread(self.middle, action)) / spread(self.half, action)
 
 
 def continuous_actions(spec: EnvSpec, agent: str) -> ActionRange:

@@ -22,6 +22,7 @@ from infojax.agents import parts
 from infojax.info import gaussian
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import adam
+from infojax.nets.statistics import RunningStatistics, normalize, observe_statistics, running_statistics
 from infojax.types import (
     Agent,
     Array,
@@ -53,7 +54,7 @@ class SACState(NamedTuple):
     critic_optimizer: optax.OptState
     temperature_optimizer: optax.OptState
     replay: parts.RingBuffer
-    statistics: parts.RunningStatistics
+    statistics: RunningStatistics
     objective: Any
     steps: Array  # environment steps seen
 
@@ -138,7 +139,7 @@ def make(
         return critic_network.apply(critic, jnp.concatenate([inputs, action], axis=-1))[..., 0]
 
     def seen(state: SACState, observation: Array) -> Array:
-        return parts.normalize(state.statistics, observation) if normalize_observations else observation
+        return normalize(state.statistics, observation) if normalize_observations else observation
 
     def init(key: Key) -> SACState:
         actor_key, critic_key, objective_key = jax.random.split(key, 3)
@@ -154,7 +155,7 @@ def make(
             critic_optimizer=critic_optimizer.init(critic),
             temperature_optimizer=temperature_optimizer.init(log_temperature),
             replay=parts.ring_buffer(capacity, packing.width),
-            statistics=parts.running_statistics(spec.observation_shape),
+            statistics=running_statistics(spec.observation_shape),
             objective=objective.init(objective_key),
             steps=jnp.zeros((), jnp.int32),
         )
@@ -249,7 +250,7 @@ def make(
         statistics = state.statistics
         if normalize_observations:
             fresh = rollout.observation.reshape(-1, *spec.observation_shape)
-            statistics = parts.observe_statistics(statistics, fresh)
+            statistics = observe_statistics(statistics, fresh)
         raw = parts.transitions_of(rollout, objective, state.objective)
         state = state._replace(statistics=statistics, steps=state.steps + block)
         normalized = raw._replace(

@@ -1,0 +1,155 @@
+"""Continuous worlds: their dynamics against Gymnasium, MuJoCo and closed forms, and where they give rewards."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infojax import testing
+from infojax.envs import mountain_car, pendulum
+
+COUNT = 400
+STEP_KEY = jax.random.key(0)
+
+
+def stepped(environment, states, actions, key=STEP_KEY):
+    """One step of many states under their own actions [N, A] and keys."""
+    step = jax.jit(jax.vmap(environment.step), compiler_options=testing.QUICK)
+    return step(states, jnp.asarray(actions, jnp.float32), jax.random.split(key, len(actions)))
+
+
+def draw(low, high, seed=0, count=COUNT):
+    return np.random.default_rng(seed).uniform(low, high, (count, len(low))).astype(np.float32)
+
+
+# Mountain car
+
+
+def cars(position, velocity, noise=None):
+    position, velocity = (jnp.asarray(array, jnp.float32) for array in (position, velocity))
+    noise = jnp.zeros_like(position) if noise is None else jnp.asarray(noise, jnp.float32)
+    return mountain_car.MountainCarState(position, velocity, noise, jnp.zeros(position.shape, bool))
+
+
+def test_the_car_moves_as_gymnasiums_at_the_wall_and_at_the_goal():
+    environment = mountain_car.make()
+    testing.check_environment(environment)
+    before = draw((-1.2, -0.07), (0.6, 0.07))
+    before[:60] = draw((-1.2, -0.07), (-1.18, -0.02), seed=1, count=60)  # these run into the wall
+    before[60:120] = draw((0.42, -0.02), (0.48, 0.03), seed=2, count=60)  # and these over the border of the goal
+    actions = draw((-1.0,), (1.0,), seed=3)
+    _, observations, rewards, ended = stepped(environment, cars(*before.T), actions)
+    theirs = gymnasium.make("MountainCarContinuous-v0").unwrapped
+    expected = []
+    for state, action in zip(before, actions, strict=True):
+        theirs.reset()
+        theirs.state = state.copy()
+        observation, reward, terminated, _, _ = theirs.step(action)
+        expected.append((observation, reward, terminated))
+    found, reward, terminated = (np.asarray(column) for column in zip(*expected, strict=True))
+    np.testing.assert_allclose(observations, found, atol=2e-7)  # a unit in the last place of a position
+    np.testing.assert_allclose(rewards, reward, rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(ended, terminated)
+    assert 20 < terminated.sum() < 200
+    stopped = (found[:, 0] == np.float32(-1.2)) & (found[:, 1] == 0)
+    assert stopped.sum() > 20
+
+
+def test_a_car_follows_gymnasiums_for_a_whole_episode():
+    environment = mountain_car.make()
+    theirs = gymnasium.make("MountainCarContinuous-v0").unwrapped
+    theirs.reset(seed=1)
+    theirs.state = np.array([-0.5, 0.0], np.float32)
+    begun = jax.tree.map(lambda leaf: leaf[0], cars([-0.5], [0.0]))
+
+    def forward(state, _):
+        action = jnp.where(state.velocity < 0, -1.0, 1.0)[None]
+        state, observation, _, terminated = environment.step(state, action, STEP_KEY)
+        return state, (observation, action, terminated)
+
+    _, (observations, actions, ended) = jax.jit(lambda s: jax.lax.scan(forward, s, None, length=120))(begun)
+    length = int(np.argmax(ended)) + 1
+    assert environment.spec.shortest_episode < length < 120, "full force along the velocity is about the quickest way"
+    for index in range(length):
+        observation, _, terminated, _, _ = theirs.step(np.asarray(actions[index]))
+        np.testing.assert_allclose(observations[index], observation, atol=1e-5)
+        assert terminated == (index == length - 1)
+
+
+@pytest.mark.parametrize("noise", ["frozen", "evolving"])
+def test_the_remote_control_redraws_the_noise_and_nothing_else_does(noise):
+    environment = mountain_car.make(reward="sparse", action_cost=0.2, noise=noise, episode_length=100)
+    testing.check_environment(environment)
+    before = draw((-1.1, -0.03, -1.0), (0.3, 0.03, 1.0))
+    actions = draw((-1.0, -1.0), (1.0, 1.0), seed=3)
+    actions[0, 1], actions[1, 1] = 0.0, 1e-6  # strictly above 0
+    pressed = actions[:, 1] > 0
+    assert (bool(pressed[0]), bool(pressed[1])) == (False, True)
+    after, observations, rewards, _ = stepped(environment, cars(*before.T), actions)
+    observations = np.asarray(observations)
+    # What the car itself does, by the car without noise, which the tests above compare with Gymnasium's.
+    force = np.where(pressed, 0, actions[:, 0])[:, None]
+    moved = np.array(stepped(mountain_car.make(), cars(*before[:, :2].T), force)[1])
+    if noise == "frozen":
+        moved[pressed] = before[pressed, :2]
+    np.testing.assert_array_equal(observations[:, :2], moved)
+    np.testing.assert_array_equal(observations[~pressed, 2], before[~pressed, 2])
+    assert (observations[pressed, 2] != before[pressed, 2]).all()
+    np.testing.assert_allclose(rewards, -0.2 * force[:, 0] ** 2, rtol=1e-6)  # a force that is not exerted costs nothing
+    measured = jax.vmap(environment.measures)(after)
+    np.testing.assert_array_equal(measured["noise_on"], pressed)
+    # Uniform on (−1, 1): the law of what is shown, whatever was there before, by Kolmogorov and Smirnov.
+    count = 4000
+    shown = stepped(environment, cars(np.zeros(count), np.zeros(count), np.ones(count)), np.ones((count, 2)))[1][:, 2]
+    levels = (np.sort(np.asarray(shown)) + 1) / 2
+    assert np.abs(levels - (np.arange(count) + 0.5) / count).max() < 1.95 / np.sqrt(count)  # a level of 0.001
+
+
+def test_the_sparse_car_is_rewarded_at_the_goal_alone():
+    environment = mountain_car.make(reward="sparse", action_cost=0.0, goal_terminates=False, episode_length=100)
+    velocity = np.array([0.02, 0.02, -0.01, 0.0])
+    place = np.array([0.45 - 0.015, 0.45 - 0.03, 0.47, 0.5])
+    after, _, rewards, ended = stepped(environment, cars(place, velocity), np.array([[0.0], [0.0], [0.0], [1.0]]))
+    np.testing.assert_array_equal(rewards, [1, 0, 0, 1])  # over it, not yet there, going back, from rest
+    np.testing.assert_array_equal(jax.vmap(environment.measures)(after)["goal"], rewards)
+    assert not np.asarray(ended).any()
+    assert environment.spec.shortest_episode == 100
+    assert set(environment.measures(jax.tree.map(lambda leaf: leaf[0], after))) == {"goal"}
+
+
+# Pendulum
+
+
+def test_the_pendulum_swings_as_gymnasiums():
+    environment = pendulum.make()
+    testing.check_environment(environment)
+    before = draw((-np.pi, -8.0), (np.pi, 8.0))
+    actions = draw((-2.0,), (2.0,), seed=3)
+    after, observations, rewards, _ = stepped(environment, pendulum.PendulumState(*jnp.asarray(before.T)), actions)
+    theirs = gymnasium.make("Pendulum-v1").unwrapped
+    theirs.reset(seed=0)
+    for index, (state, action) in enumerate(zip(before, actions, strict=True)):
+        theirs.state = state.astype(np.float64)
+        observation, reward, _, _, _ = theirs.step(action.astype(np.float64))
+        np.testing.assert_allclose(observations[index], observation, atol=3e-6)
+        np.testing.assert_allclose(rewards[index], reward, rtol=1e-6, atol=1e-6)
+    assert (np.abs(after.angle) <= np.float32(np.pi)).all()
+
+
+def test_the_sparse_pendulum_is_rewarded_near_upright_and_starts_hanging():
+    environment = pendulum.make(reward="sparse", action_cost=0.1, start="hanging")
+    degrees = np.radians([7.9, 8.1, -7.9, -8.1, 180.0])
+    states = pendulum.PendulumState(
+        jnp.asarray(degrees, jnp.float32), jnp.asarray(-0.75 * np.sin(degrees), jnp.float32)
+    )
+    # The speed above is what gravity adds in a step, so that the pendulum stays where it is.
+    after, _, rewards, _ = stepped(environment, states, np.zeros((5, 1)))
+    np.testing.assert_allclose(after.angle[:4], degrees[:4], atol=1e-5)
+    np.testing.assert_array_equal(rewards, [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(jax.vmap(environment.measures)(after)["upright"], rewards)
+    costly = stepped(environment, states, np.full((5, 1), -1.5))[2]
+    np.testing.assert_allclose(sorted(costly), [-0.225] * 3 + [0.775] * 2, rtol=1e-6)
+    begun, _ = jax.vmap(environment.reset)(jax.random.split(STEP_KEY, 200))
+    assert (np.cos(begun.angle) < -0.99).all() and (np.abs(begun.speed) < 0.1).all()
+    assert 0.2 < (np.asarray(begun.angle) > 0).mean() < 0.8  # on either side

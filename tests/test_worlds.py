@@ -3,11 +3,12 @@
 import gymnasium
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
 from infojax import testing
-from infojax.envs import mountain_car, pendulum
+from infojax.envs import cartpole_swingup, mountain_car, pendulum
 
 COUNT = 400
 STEP_KEY = jax.random.key(0)
@@ -153,3 +154,93 @@ def test_the_sparse_pendulum_is_rewarded_near_upright_and_starts_hanging():
     begun, _ = jax.vmap(environment.reset)(jax.random.split(STEP_KEY, 200))
     assert (np.cos(begun.angle) < -0.99).all() and (np.abs(begun.speed) < 0.1).all()
     assert 0.2 < (np.asarray(begun.angle) > 0).mean() < 0.8  # on either side
+
+
+# Cartpole
+
+
+def poles(columns):
+    return cartpole_swingup.CartpoleState(*(jnp.asarray(column, jnp.float32) for column in np.transpose(columns)))
+
+
+ROD = """
+<mujoco>
+  <compiler angle="radian"/>
+  <option gravity="0 0 -9.81"/>
+  <worldbody>
+    <body>
+      <inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>
+      <joint type="slide" axis="1 0 0" damping="5e-4"/>
+      <body>
+        <inertial pos="0 0 0.5" mass="0.1" diaginertia="0.008333333333333333 0.008333333333333333 1e-9"/>
+        <joint type="hinge" axis="0 1 0" damping="2e-6"/>
+      </body>
+    </body>
+  </worldbody>
+  <actuator><motor joint="slide" gear="1"/></actuator>
+</mujoco>
+"""
+
+
+def test_the_equations_of_the_cart_and_its_pole_are_mujocos():
+    model = mujoco.MjModel.from_xml_string(ROD.replace('type="slide"', 'name="slide" type="slide"'))
+    data = mujoco.MjData(model)
+    states = draw((-1.8, -np.pi, -5.0, -15.0), (1.8, np.pi, 5.0, 15.0), count=50)
+    forces = draw((-10.0,), (10.0,), seed=1, count=50)[:, 0]
+    found = jax.jit(jax.vmap(cartpole_swingup.accelerations))(poles(states), jnp.asarray(forces))
+    for index, (state, force) in enumerate(zip(states, forces, strict=True)):
+        data.qpos[:], data.qvel[:], data.ctrl[:] = state[:2], state[2:], force
+        mujoco.mj_forward(model, data)
+        np.testing.assert_allclose([found[0][index], found[1][index]], data.qacc, rtol=2e-5, atol=2e-4)
+
+
+def energy(state):
+    angle, speed, spin = (np.asarray(column, np.float64) for column in state[1:])
+    moving = 0.5 * 1.1 * speed**2 + 0.05 * speed * spin * np.cos(angle) + 0.5 * 0.1 / 3 * spin**2
+    return moving + 0.1 * 9.81 * 0.5 * np.cos(angle)
+
+
+def test_without_friction_the_cart_and_its_pole_keep_their_energy_and_swing_at_the_known_rate():
+    begun = poles([[0.0, 3.0, 0.0, 0.0], [0.0, 0.5, 0.3, 2.0], [0.0, np.pi - 0.02, 0.0, 0.0]])
+
+    def free(state, _):
+        state = jax.vmap(lambda one: cartpole_swingup.moved(one, jnp.zeros(()), friction=False))(state)
+        return state, state
+
+    seen = jax.jit(lambda s: jax.lax.scan(free, s, None, length=1000)[1])(begun)  # ten seconds
+    spent = energy(seen) - energy(begun)
+    assert np.abs(spent).max() < 5e-5, (
+        "of about half a joule"
+    )  # rounding; Euler's steps would lose hundreds of times it
+    momentum = 1.1 * np.asarray(seen.speed) + 0.05 * np.asarray(seen.spin) * np.cos(np.asarray(seen.angle, np.float64))
+    assert np.abs(momentum - momentum[:1]).max() < 1e-5
+    # Hanging and swinging a little, with the cart free: ω² = g (M + m) / (l (4/3 (M + m) − m)).
+    rate = np.sqrt(9.81 * 1.1 / (0.5 * (4 / 3 * 1.1 - 0.1)))
+    times = 0.01 * np.arange(1, 1001)
+    np.testing.assert_allclose(np.asarray(seen.angle)[:, 2] - np.pi, -0.02 * np.cos(rate * times), atol=3e-4)
+
+
+@pytest.mark.parametrize("reward", ["sparse", "dense"])
+def test_the_cart_stays_on_its_rail_and_is_rewarded_where_the_task_says(reward):
+    environment = cartpole_swingup.make(reward=reward, action_cost=0.3)
+    testing.check_environment(environment)
+    angle = np.arccos(0.995)
+    states = [[0.0, 0.9 * angle, 0.0, 0.0], [0.0, 1.1 * angle, 0.0, 0.0], [0.24, 0.0, 0.0, 0.0], [0.26, 0.0, 0.0, 0.0]]
+    states += [[1.79, np.pi, 4.0, 0.0], [-1.79, 0.5, -4.0, 1.0], [1.7, np.pi, -1.0, 9.0]]
+    action = np.array([[0.0], [0.0], [0.0], [0.0], [1.0], [-0.5], [0.5]])
+    after, observations, rewards, _ = stepped(environment, poles(states), action)
+    place, cosine, sine, speed, spin = np.asarray(observations, np.float64).T
+    if reward == "sparse":
+        task = [1, 0, 1, 0, 0, 0, 0]
+    else:
+        nearness = (1 + 0.1 ** ((place / 2) ** 2)) / 2 * (1 + 0.1 ** ((spin / 5) ** 2)) / 2
+        task = (1 + cosine) / 2 * nearness * (5 - action[:, 0] ** 2) / 5
+    np.testing.assert_allclose(rewards, task - 0.3 * action[:, 0] ** 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(after.angle), np.arctan2(sine, cosine), atol=1e-6)
+    # Stopped at either end; the pole goes on, faster where it hung.
+    np.testing.assert_allclose(place[4:6], [1.8, -1.8], rtol=1e-6)
+    np.testing.assert_array_equal(speed[4:6], [0, 0])
+    assert spin[4] < -5 and abs(place[6]) < 1.7
+    end = poles([[1.8, np.pi, 4.0, 0.0]])
+    np.testing.assert_allclose(cartpole_swingup._stopped(end).spin, -1.5 * 4.0, rtol=1e-6)
+    assert energy(cartpole_swingup._stopped(end))[0] < energy(end)[0]

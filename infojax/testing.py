@@ -23,6 +23,7 @@ from infojax.run.loop import device_loop
 from infojax.types import (
     Agent,
     Environment,
+    EnvSpec,
     Estimate,
     Estimator,
     HostFactory,
@@ -59,6 +60,10 @@ def check_environment(environment: Environment, action: Any = None) -> None:
     assert not weak, "step returns weakly typed leaves, which would compile the training loop twice"
     position = jax.eval_shape(environment.position, state)
     assert position.shape == (len(spec.position_names),), f"position has shape {position.shape}"
+    assert len(spec.cells) <= len(spec.position_names), f"cells {spec.cells} of coordinates {spec.position_names}"
+    for name, value in jax.eval_shape(environment.measures, state).items():
+        assert (value.shape, value.dtype) == ((), jnp.float32), f"the measure {name} is {value.dtype}{value.shape}"
+        assert not getattr(value, "weak_type", False), f"the measure {name} is weakly typed"
     assert len(spec.position_low) == len(spec.position_high) == len(spec.position_names)
 
 
@@ -323,7 +328,8 @@ def check_export(agent: Agent, key: Key, observation: Any) -> None:
     """`act` lowers for every platform."""
     from infojax.run.loop import act_once, opening_state
 
-    state = jax.eval_shape(lambda k: opening_state(agent, (), observation, k), key)
+    spec = EnvSpec(observation.shape[1:], (), None, (), (), 1)
+    state = jax.eval_shape(lambda k: opening_state(agent, spec, (), observation, k), key)
     lowered = jax.jit(lambda a, c, t, k: act_once(agent, a, c, t, k))
     exported = export.export(lowered, platforms=PLATFORMS)(state.agent, state.carry, state.timestep, key)
     assert set(exported.platforms) == set(PLATFORMS)

@@ -10,7 +10,7 @@ from infojax.agents import sac
 from infojax.envs import maze, probe
 from infojax.objectives import diayn, none
 from infojax.run import loop
-from infojax.run.evaluation import device_evaluation
+from infojax.run.evaluation import _measured, device_evaluation
 from infojax.types import Agent, Environment, EnvSpec, episode_mask, second_half
 
 TINY = {
@@ -59,7 +59,9 @@ def counter(length=5, ends_at=None):
         return state, jnp.reshape(state.sum(), (1,)), jnp.ones(()), terminated
 
     spec = EnvSpec((1,), (1,), None, (-1.0,), (1.0,), length, shortest_episode=ends_at or length)
-    return Environment(spec, reset, step, lambda state: jnp.zeros((0,)))
+    spec = spec._replace(position_names=("name", "time"), position_low=(0.0, 0.0), position_high=(1e5, 10.0))
+    spec = spec._replace(cells=(5, 10))
+    return Environment(spec, reset, step, lambda state: state, lambda state: {"age": state[1]})
 
 
 @pytest.mark.parametrize("ends_at", [None, 3])
@@ -83,6 +85,14 @@ def test_episodes_end_restart_afresh_and_keep_the_observation_before_the_reset(e
     assert (within == within[:, :1]).all(), "the context stays within an episode"
     assert metrics["train/episode_return"][0] == length
     assert metrics["train/episodes"][0] == 3 * (30 // length)
+    assert metrics["train/age"][0] == pytest.approx((length + 1) / 2)
+    assert metrics["train/age_at_end"][0] == length
+    place = rollout.next_observation.ravel()
+    cells = {(int(name * 5 // 1e5), int(time)) for name, time in zip(place // 100 * 100, place % 100, strict=True)}
+    assert metrics["train/coverage"][0] == pytest.approx(len(cells) / 50)
+    again, metrics = compiled.chunk(state)
+    assert metrics["train/coverage"][0] > len(cells) / 50 - 1e-6
+    assert int(np.asarray(again.visited).sum()) == round(50 * float(metrics["train/coverage"][0]))
 
 
 def test_masks_of_evaluation_columns():
@@ -90,6 +100,16 @@ def test_masks_of_evaluation_columns():
     mask = episode_mask(done, jnp.zeros_like(done))
     np.testing.assert_array_equal(mask, [[True, True], [True, True], [False, True], [False, True]])
     np.testing.assert_array_equal(second_half(mask), [[False, False], [True, False], [False, True], [False, True]])
+
+
+def test_measures_of_an_evaluation_are_those_of_its_episodes():
+    """Episodes of 2 and 4 steps: means over all six steps, and the mean of the last values."""
+    done = jnp.array([[False, False], [True, False], [False, False], [True, True]])
+    mask = episode_mask(done, jnp.zeros_like(done))
+    value = jnp.array([[1.0, 10.0], [2.0, 20.0], [99.0, 30.0], [99.0, 40.0]])
+    found = _measured({"age": value}, mask)
+    assert found["age"] == pytest.approx(103 / 6)
+    assert found["age_at_end"] == pytest.approx((2 + 40) / 2)
 
 
 def test_evaluation_sets_each_skill_and_sees_one_episode_per_column():

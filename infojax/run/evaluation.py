@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from infojax.run import coverage
 from infojax.run.loop import Seeds, act_all, host_rollout, opening, over_seeds, seed_mesh, select_environments
 from infojax.types import (
     Agent,
@@ -25,7 +26,6 @@ from infojax.types import (
     episode_mask,
 )
 
-GRID = 10  # cells per dimension in which coverage is counted
 MODES = ("deterministic", "stochastic")
 
 
@@ -64,7 +64,9 @@ def _act(
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _summary(agent: Agent, spec: EnvSpec, state: Any, rollout: Rollout, positions: Array, skill: np.ndarray) -> Metrics:
+def _summary(
+    agent: Agent, spec: EnvSpec, state: Any, rollout: Rollout, positions: Array, measures: Metrics, skill: np.ndarray
+) -> Metrics:
     """All numbers and pictures' arrays of one seed's evaluation rollout [L, 2E, …]."""
     mask = episode_mask(rollout.terminated, rollout.truncated)
     returns = jnp.sum(jnp.where(mask, rollout.reward, 0), axis=0)
@@ -77,29 +79,27 @@ def _summary(agent: Agent, spec: EnvSpec, state: Any, rollout: Rollout, position
         found[f"{name}/return"] = jnp.mean(returns[window])
         found[f"{name}/length"] = jnp.mean(lengths[window])
         if spec.position_names:
-            found[f"{name}/coverage"] = _coverage(spec, positions[:, window], mask[:, window])
+            visited = coverage.visit(spec, coverage.nowhere(spec), positions[:, window], mask[:, window])
+            found[f"{name}/coverage"] = coverage.share(visited)
         if agent.contexts is not None:
             per_skill = jnp.mean(returns[window].reshape(len(agent.contexts), -1), axis=1)
             found[f"{name}/best_skill_return"] = jnp.max(per_skill)
             found |= {f"{name}/return_skill_{k}": per_skill[k] for k in range(len(agent.contexts))}
-        mine = jax.tree.map(lambda leaf, window=window: leaf[:, window], rollout)
+        mine, measured = jax.tree.map(lambda leaf, window=window: leaf[:, window], (rollout, measures))
+        found |= {f"{name}/{key}": value for key, value in _measured(measured, mask[:, window]).items()}
         found |= {f"{name}/{key}": value for key, value in agent.report(state, mine).items()}
     return found
 
 
-def _coverage(spec: EnvSpec, positions: Array, mask: Array) -> Array:
-    """Share of the cells of a grid over the first two coordinates that any episode visited."""
-    dimensions = min(2, len(spec.position_names))
-    low, high = (jnp.asarray(bound[:dimensions], jnp.float32) for bound in (spec.position_low, spec.position_high))
-    index = jnp.zeros(mask.shape, jnp.int32)
-    for dimension in range(dimensions):
-        share = (positions[..., dimension] - low[dimension]) / (high[dimension] - low[dimension])
-        cell = jnp.clip(jnp.nan_to_num(jnp.floor(share * GRID)), 0, GRID - 1).astype(jnp.int32)
-        index = index * GRID + cell
-    visited = (
-        jnp.zeros((GRID**dimensions,), jnp.float32).at[index.reshape(-1)].max(mask.reshape(-1).astype(jnp.float32))
-    )
-    return jnp.mean(visited)
+def _measured(measures: Metrics, mask: Array) -> Metrics:
+    """The environment's measures (L, E): means over the steps of the episodes, and their values in the last ones."""
+    steps = jnp.sum(mask.astype(jnp.int32), axis=0)
+    last = jax.nn.one_hot(steps - 1, mask.shape[0], axis=0, dtype=jnp.float32)
+    found: Metrics = {}
+    for name, value in measures.items():
+        found[name] = jnp.sum(jnp.where(mask, value, 0)) / jnp.sum(steps).astype(jnp.float32)
+        found[f"{name}_at_end"] = jnp.mean(jnp.sum(jnp.where(last > 0, value, 0), axis=0))
+    return found
 
 
 def device_evaluation(agent: Agent, environment: Environment, episodes: int, num_seeds: int, seeds: Seeds) -> Evaluate:
@@ -113,7 +113,9 @@ def device_evaluation(agent: Agent, environment: Environment, episodes: int, num
         env_state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, count))
         carry = _carries(agent, state, skill, carry_key)
 
-        def step(loop: tuple[Any, Any, Array, Array], inputs: tuple[Key, Array]) -> tuple[Any, tuple[Rollout, Array]]:
+        def step(
+            loop: tuple[Any, Any, Array, Array], inputs: tuple[Key, Array]
+        ) -> tuple[Any, tuple[Rollout, Array, Metrics]]:
             env_state, carry, observation, over = loop
             key, time = inputs
             timestep = opening(observation)._replace(first=jnp.full((count,), time == 0))
@@ -129,12 +131,14 @@ def device_evaluation(agent: Agent, environment: Environment, episodes: int, num
             truncated = (time + 1 >= spec.episode_length) & ~terminated
             rollout = Rollout(observation, timestep.first, action, reward, terminated, truncated, following, extras)
             position = jax.vmap(environment.position)(moved)
-            return (moved, carry, following, over | terminated), (rollout, position)
+            measures = jax.vmap(environment.measures)(moved)
+            return (moved, carry, following, over | terminated), (rollout, position, measures)
 
         times = jnp.arange(spec.episode_length, dtype=jnp.int32)
         start = (env_state, carry, observation, jnp.zeros((count,), bool))
-        _, (rollout, positions) = jax.lax.scan(step, start, (jax.random.split(step_key, spec.episode_length), times))
-        return _summary(agent, spec, state, rollout, positions, skill)
+        keys = jax.random.split(step_key, spec.episode_length)
+        _, (rollout, positions, measures) = jax.lax.scan(step, start, (keys, times))
+        return _summary(agent, spec, state, rollout, positions, measures, skill)
 
     mesh = seed_mesh(num_seeds)
     compiled = over_seeds(one_seed, mesh, seeds)
@@ -168,7 +172,9 @@ def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds
         return *_act(agent, state, carry, timestep, act_key, half), key
 
     run_begin, run_act = over_seeds(begin, mesh, seeds), over_seeds(act, mesh, seeds)
-    run_summary = over_seeds(lambda state, rollout, at: _summary(agent, spec, state, rollout, at, skill), mesh, seeds)
+    run_summary = over_seeds(
+        lambda state, rollout, at: _summary(agent, spec, state, rollout, at, {}, skill), mesh, seeds
+    )
 
     def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
         batches = [factory.create(len(skill)) for _ in seed_list]

@@ -17,7 +17,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from infojax.types import Agent, Array, Environment, HostEnvironment, Key, Metrics, Rollout, Timestep
+from infojax.run import coverage
+from infojax.types import (
+    Agent,
+    Array,
+    Environment,
+    EnvSpec,
+    HostEnvironment,
+    Key,
+    Metrics,
+    Rollout,
+    Timestep,
+    UserError,
+)
 
 Seeds = Literal["vmap", "map"]
 
@@ -34,6 +46,7 @@ class LoopState(NamedTuple):
     chunk: Array
     episode_step: Array  # [B]
     episode_return: Array  # [B]
+    visited: Array  # [cells] of the grid of positions, by any environment in any step
 
 
 class Pool(NamedTuple):
@@ -49,6 +62,7 @@ class Episodes(NamedTuple):
     number: Array
     returns: Array
     lengths: Array
+    measures: Metrics  # the environment's own, in the last step of an episode
 
 
 class Loop(NamedTuple):
@@ -133,7 +147,7 @@ def opening(observation: Array) -> Timestep:
     return Timestep(observation, jnp.zeros((num_envs,), jnp.float32), no, no, observation, ~no)
 
 
-def opening_state(agent: Agent, env_state: Any, observation: Array, root: Key) -> LoopState:
+def opening_state(agent: Agent, spec: EnvSpec, env_state: Any, observation: Array, root: Key) -> LoopState:
     """The loop before its first chunk."""
     agent_key, carry_key, loop_key = jax.random.split(jax.random.fold_in(root, 0), 3)
     state = agent.init(agent_key)
@@ -148,43 +162,64 @@ def opening_state(agent: Agent, env_state: Any, observation: Array, root: Key) -
         chunk=jnp.zeros((), jnp.int32),
         episode_step=jnp.zeros((agent.num_envs,), jnp.int32),
         episode_return=jnp.zeros((agent.num_envs,), jnp.float32),
+        visited=coverage.nowhere(spec),
     )
 
 
-def _chunk_metrics(metrics: Metrics, episodes: Episodes) -> Metrics:
+def _chunk_metrics(metrics: Metrics, episodes: Episodes, measures: Metrics) -> Metrics:
     """Means over a chunk; without a finished episode there is no return to tell, hence NaN."""
     count = jnp.sum(episodes.number)
-    mean = {f"train/{name}": jnp.mean(value) for name, value in metrics.items()}
-    return mean | {
-        "train/episode_return": jnp.where(count > 0, jnp.sum(episodes.returns) / jnp.maximum(count, 1), jnp.nan),
-        "train/episode_length": jnp.where(count > 0, jnp.sum(episodes.lengths) / jnp.maximum(count, 1), jnp.nan),
-        "train/episodes": count,
-    }
+
+    def per_episode(total: Array) -> Array:
+        return jnp.where(count > 0, jnp.sum(total) / jnp.maximum(count, 1), jnp.nan)
+
+    twice = sorted(set(metrics) & {*measures, *(f"{name}_at_end" for name in measures)})
+    if twice:
+        raise UserError(f"the agent and the environment both report {', '.join(twice)}; rename one of them")
+    return (
+        {f"train/{name}": jnp.mean(value) for name, value in (metrics | measures).items()}
+        | {f"train/{name}_at_end": per_episode(value) for name, value in episodes.measures.items()}
+        | {
+            "train/episode_return": per_episode(episodes.returns),
+            "train/episode_length": per_episode(episodes.lengths),
+            "train/episodes": count,
+        }
+    )
 
 
-def _count_episodes(state: LoopState, reward: Array, done: Array) -> tuple[LoopState, Episodes]:
+def _count_episodes(state: LoopState, reward: Array, done: Array, measures: Metrics) -> tuple[LoopState, Episodes]:
     length, total = state.episode_step + 1, state.episode_return + reward
     episodes = Episodes(
         jnp.sum(done.astype(jnp.float32)),
         jnp.sum(jnp.where(done, total, 0)),
         jnp.sum(jnp.where(done, length, 0).astype(jnp.float32)),
+        {name: jnp.sum(jnp.where(done, value, 0)) for name, value in measures.items()},
     )
     return state._replace(episode_step=jnp.where(done, 0, length), episode_return=jnp.where(done, 0, total)), episodes
+
+
+class Step(NamedTuple):
+    """What one step of B environments leaves behind besides the next state."""
+
+    rollout: Rollout
+    episodes: Episodes
+    position: Array  # [B, P]
+    measures: Metrics  # means over the environments
 
 
 def device_chunk(
     agent: Agent, environment: Environment, iterations: int
 ) -> Callable[[LoopState, Pool], tuple[LoopState, Metrics]]:
     """`iterations` x (T steps in B environments, one update), of one seed."""
-    num_envs, episode_length = agent.num_envs, environment.spec.episode_length
+    spec, num_envs = environment.spec, agent.num_envs
 
-    def step(state: LoopState, pool: Pool, taken: Array, key: Key) -> tuple[LoopState, Array, Rollout, Episodes]:
+    def step(state: LoopState, pool: Pool, taken: Array, key: Key) -> tuple[LoopState, Array, Step]:
         act_key, env_key = jax.random.split(key)
         carry, action, extras = act_once(agent, state.agent, state.carry, state.timestep, act_key)
         env_state, observation, reward, terminated = jax.vmap(environment.step)(
             state.env, action, jax.random.split(env_key, num_envs)
         )
-        truncated = (state.episode_step + 1 >= episode_length) & ~terminated
+        truncated = (state.episode_step + 1 >= spec.episode_length) & ~terminated
         done = terminated | truncated
         rollout = Rollout(
             state.timestep.observation,
@@ -196,6 +231,7 @@ def device_chunk(
             observation,
             extras,
         )
+        position, measures = jax.vmap(environment.position)(env_state), jax.vmap(environment.measures)(env_state)
         # Every ended episode takes the next unused state of the pool.
         ended = done.astype(jnp.int32)
         index = (taken + jnp.cumsum(ended) - ended) % pool.observation.shape[0]
@@ -205,31 +241,38 @@ def device_chunk(
             (env_state, observation),
         )
         timestep = Timestep(after, reward, terminated, truncated, observation, done)
-        state, episodes = _count_episodes(state._replace(env=env_state, timestep=timestep, carry=carry), reward, done)
-        return state, taken + jnp.sum(ended), rollout, episodes
+        state = state._replace(env=env_state, timestep=timestep, carry=carry)
+        state, episodes = _count_episodes(state, reward, done, measures)
+        return state, taken + jnp.sum(ended), Step(rollout, episodes, position, jax.tree.map(jnp.mean, measures))
 
     def chunk(state: LoopState, pool: Pool) -> tuple[LoopState, Metrics]:
         def iteration(
             loop: tuple[LoopState, Array], _: None
-        ) -> tuple[tuple[LoopState, Array], tuple[Metrics, Episodes]]:
+        ) -> tuple[tuple[LoopState, Array], tuple[Metrics, Episodes, Metrics]]:
             state, taken = loop
             key, step_key, update_key = jax.random.split(state.key, 3)
 
             # The agent does not change while it acts, so its state (with its replay) is not carried by this scan.
-            def body(
-                inner: tuple[LoopState, Array], key: Key
-            ) -> tuple[tuple[LoopState, Array], tuple[Rollout, Episodes]]:
-                moved, taken, rollout, episodes = step(inner[0]._replace(agent=state.agent), pool, inner[1], key)
-                return (moved._replace(agent=()), taken), (rollout, episodes)
+            def body(inner: tuple[LoopState, Array], key: Key) -> tuple[tuple[LoopState, Array], Step]:
+                moved, taken, left = step(inner[0]._replace(agent=state.agent), pool, inner[1], key)
+                return (moved._replace(agent=()), taken), left
 
             keys = jax.random.split(step_key, agent.unroll)
-            (moved, taken), (rollout, episodes) = jax.lax.scan(body, (state._replace(agent=()), taken), keys)
-            agent_state, metrics = agent.update(state.agent, rollout, update_key)
-            return (moved._replace(agent=agent_state, key=key), taken), (metrics, episodes)
+            (moved, taken), left = jax.lax.scan(body, (state._replace(agent=()), taken), keys)
+            agent_state, metrics = agent.update(state.agent, left.rollout, update_key)
+            visited = coverage.visit(spec, state.visited, left.position)
+            return (moved._replace(agent=agent_state, key=key, visited=visited), taken), (
+                metrics,
+                left.episodes,
+                left.measures,
+            )
 
         loop = (state, jnp.zeros((), jnp.int32))
-        (state, _), (metrics, episodes) = jax.lax.scan(iteration, loop, None, length=iterations)
-        return state._replace(chunk=state.chunk + 1), _chunk_metrics(metrics, episodes)
+        (state, _), found = jax.lax.scan(iteration, loop, None, length=iterations)
+        values = _chunk_metrics(*found)
+        if spec.position_names:
+            values["train/coverage"] = coverage.share(state.visited)
+        return state._replace(chunk=state.chunk + 1), values
 
     return chunk
 
@@ -255,7 +298,7 @@ def device_loop(agent: Agent, environment: Environment, iterations: int, num_see
     def init(root: Key, pool: Pool) -> LoopState:
         # The first episodes take the pool of "chunk −1", so that resetting is compiled once.
         first = jax.tree.map(lambda leaf: leaf[: agent.num_envs], pool)
-        return strong(opening_state(agent, first.env, first.observation, root))
+        return strong(opening_state(agent, environment.spec, first.env, first.observation, root))
 
     run_pool = over_seeds(make_pool, mesh, seeds)
     run_init = over_seeds(init, mesh, seeds)
@@ -274,11 +317,11 @@ def device_loop(agent: Agent, environment: Environment, iterations: int, num_see
 
 def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int, seeds: Seeds) -> Loop:
     """The loop of environments on the host, one batch per seed: the same `act` and `update`, numpy in between."""
-    num_seeds = len(batches)
+    num_seeds, spec = len(batches), batches[0].spec
     mesh = seed_mesh(num_seeds)
 
     def init(root: Key, observation: Array) -> LoopState:
-        return strong(opening_state(agent, (), observation, root))
+        return strong(opening_state(agent, spec, (), observation, root))
 
     def act(
         agent_state: Any, moving: LoopState, timestep: Timestep
@@ -292,7 +335,11 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
         agent_state, metrics = agent.update(agent_state, rollout, update_key)
         return agent_state, key, metrics
 
+    def visit(visited: Array, positions: Array) -> Array:
+        return coverage.visit(spec, visited, positions)
+
     run_init = over_seeds(init, mesh, seeds)
+    run_visit = over_seeds(visit, mesh, seeds)
     run_act = over_seeds(act, mesh, seeds)
     run_update = over_seeds(update, mesh, seeds, donate=True)
 
@@ -301,19 +348,20 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
         return run_init(seed_keys(seed_list, mesh), observation)
 
     def advance(state: LoopState) -> tuple[LoopState, Metrics]:
-        agent_state, moving = state.agent, state._replace(agent=(), timestep=())
+        agent_state, moving = state.agent, state._replace(agent=(), timestep=(), visited=())
         timestep: Timestep = jax.tree.map(np.asarray, state.timestep)
         step, total = np.array(state.episode_step), np.array(state.episode_return)
         ended: list[list[tuple[float, int]]] = [[] for _ in batches]
-        collected = []
+        visited, collected = state.visited, []
         for _ in range(iterations):
-            records = []
+            records, positions = [], []
             for _ in range(agent.unroll):
                 moving, action, extras, _ = run_act(agent_state, moving, timestep)
                 actions = np.asarray(action)
                 results = [batch.step(actions[index]) for index, batch in enumerate(batches)]
                 after: Timestep = jax.tree.map(lambda *leaves: np.stack(leaves), *results)
                 records.append((timestep, actions, after, {name: np.asarray(value) for name, value in extras.items()}))
+                positions.append(np.stack([batch.position() for batch in batches]))
                 timestep = after
                 step, total = step + 1, total + after.reward
                 for seed, env in np.argwhere(after.terminated | after.truncated):
@@ -321,17 +369,21 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
                     step[seed, env], total[seed, env] = 0, 0
             agent_state, key, metrics = run_update(agent_state, moving.key, host_rollout(records))
             moving = moving._replace(key=key)
+            visited = run_visit(visited, np.stack(positions, axis=1).astype(np.float32))
             collected.append(metrics)
         averages = {f"train/{n}": np.mean([np.asarray(m[n]) for m in collected], axis=0) for n in collected[0]}
         averages["train/episode_return"] = np.array([np.mean([r for r, _ in e]) if e else np.nan for e in ended])
         averages["train/episode_length"] = np.array([np.mean([n for _, n in e]) if e else np.nan for e in ended])
         averages["train/episodes"] = np.array([float(len(e)) for e in ended])
+        if spec.position_names:
+            averages["train/coverage"] = np.mean(np.asarray(visited), axis=1)
         state = moving._replace(
             agent=agent_state,
             timestep=timestep,
             chunk=np.asarray(moving.chunk) + np.int32(1),
             episode_step=step,
             episode_return=total,
+            visited=visited,
         )
         return state, averages
 

@@ -99,8 +99,8 @@ def make(
     _check(num_rooms, min_size, max_size, size, needed, dark_probability + noisy_probability, view_size)
     middle = view_size // 2
     # Tiles of a view: how far ahead, and how far to the right.
-    ahead = jnp.asarray(np.arange(view_size)[::-1, None].repeat(view_size, 1), jnp.int32)
-    aside = jnp.asarray(np.arange(-middle, middle + 1)[None].repeat(view_size, 0), jnp.int32)
+    ahead = jnp.asarray(np.arange(view_size)[::-1].repeat(view_size), jnp.int32)
+    aside = jnp.asarray(np.tile(np.arange(-middle, middle + 1), view_size), jnp.int32)
 
     def draw(key: Key) -> Layout:
         keys = jax.random.split(key, 8)
@@ -141,7 +141,7 @@ def make(
         return state, observe(state)
 
     def view(state: RoomsState) -> tuple[Array, Array, Array, Array]:
-        """Object, colour, state and "its colour changes" of the tiles in view, each [view, view]."""
+        """Object, colour, state and "its colour changes" of the tiles in view, each [view x view]."""
         layout = state.layout
         forward_x, forward_y = _heading(state.direction)
         x = state.position[0] + ahead * forward_x - aside * forward_y
@@ -180,7 +180,8 @@ def make(
         objects, colours, states, _ = view(state)
         # Stacked directly, XLA's CPU compiler would compute each tile anew, element by element, for every channel.
         packed = jax.lax.optimization_barrier(objects | (colours << 3) | (states.astype(jnp.int32) << 6))
-        return ((packed[..., None] >> jnp.array([[[0, 3, 6]]], jnp.int32)) & 7).astype(jnp.float32)
+        channels = (packed[:, None] >> jnp.array([[0, 3, 6]], jnp.int32)) & 7
+        return channels.astype(jnp.float32).reshape(view_size, view_size, 3)
 
     def step(state: RoomsState, action: Array, key: Key) -> tuple[RoomsState, Array, Array, Array]:
         layout = state.layout

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from infojax.agents import parts, sac
+from infojax.agents import parts, sac, soft_actor_critic
 from infojax.nets import statistics
 from infojax.objectives import diayn, none
 from infojax.types import EnvSpec, Rollout, Timestep, Transition, UserError, keep_context
@@ -48,7 +48,7 @@ def dense(parameters, member, inputs):
 def squashed(actor, inputs, noise):
     """Action and log-density with the tanh correction written out naively, in float64."""
     output = dense(actor, 0, inputs)
-    mean, scale = output[:, :2], np.exp(np.clip(output[:, 2:], *sac.LOG_SCALE_BOUNDS))
+    mean, scale = output[:, :2], np.exp(np.clip(output[:, 2:], *soft_actor_critic.LOG_SCALE_BOUNDS))
     raw = mean + scale * noise
     log_density = -0.5 * noise**2 - np.log(scale) - 0.5 * np.log(2 * np.pi) - np.log(1 - np.tanh(raw) ** 2)
     return np.tanh(raw), log_density.sum(-1)
@@ -61,7 +61,8 @@ def test_losses_and_targets_are_the_papers(with_skill):
     agent = sac.make(SPEC, objective, **SMALL, **weights)
     state = agent.init(jax.random.key(0))
     # A target that differs from the critic, so that mixing them up would show.
-    state = state._replace(target_critic=jax.tree.map(lambda leaf: leaf + 0.1, state.target_critic))
+    shifted = jax.tree.map(lambda leaf: leaf + 0.1, state.learner.target_critic)
+    state = state._replace(learner=state.learner._replace(target_critic=shifted))
     data, key = rollout(objective, state, jax.random.key(1)), jax.random.key(2)
     after, metrics = agent.update(state, data, key)
 
@@ -79,20 +80,22 @@ def test_losses_and_targets_are_the_papers(with_skill):
     reward = 0.7 * flat.reward + 0.3 * np.asarray(objective.reward(state.objective, transitions))
     inputs = np.concatenate([flat.observation, context], -1).astype(np.float64)
     next_inputs = np.concatenate([flat.next_observation, context], -1).astype(np.float64)
-    next_action, next_log = squashed(state.actor, next_inputs, next_noise)
+    next_action, next_log = squashed(state.learner.actor, next_inputs, next_noise)
     following = np.concatenate([next_inputs, next_action], -1)
-    next_value = np.minimum(*(dense(state.target_critic, m, following)[:, 0] for m in range(2))) - 0.2 * next_log
+    next_value = (
+        np.minimum(*(dense(state.learner.target_critic, m, following)[:, 0] for m in range(2))) - 0.2 * next_log
+    )
     target = reward + 0.9 * (1 - flat.terminated) * next_value
-    estimates = [dense(state.critic, m, np.concatenate([inputs, action], -1))[:, 0] for m in range(2)]
+    estimates = [dense(state.learner.critic, m, np.concatenate([inputs, action], -1))[:, 0] for m in range(2)]
     critic_loss = sum(0.5 * np.mean((estimate - target) ** 2) for estimate in estimates)
     assert metrics["critic_loss"] == pytest.approx(critic_loss, rel=1e-3)
 
-    now, log_density = squashed(state.actor, inputs, noise)
-    values = [dense(after.critic, m, np.concatenate([inputs, now], -1))[:, 0] for m in range(2)]
+    now, log_density = squashed(state.learner.actor, inputs, noise)
+    values = [dense(after.learner.critic, m, np.concatenate([inputs, now], -1))[:, 0] for m in range(2)]
     assert metrics["actor_loss"] == pytest.approx(np.mean(0.2 * log_density - np.minimum(*values)), rel=1e-3, abs=1e-4)
     assert metrics["policy_entropy"] == pytest.approx(-log_density.mean(), rel=1e-3)
-    moved = jax.tree.map(lambda new, old: 0.995 * old + 0.005 * new, after.critic, state.target_critic)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, after.target_critic)
+    moved = jax.tree.map(lambda new, old: 0.995 * old + 0.005 * new, after.learner.critic, state.learner.target_critic)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), moved, after.learner.target_critic)
 
 
 def test_the_temperature_moves_towards_its_target():
@@ -101,9 +104,9 @@ def test_the_temperature_moves_towards_its_target():
         state = agent.init(jax.random.key(0))
         return agent.update(state, rollout(none.make(SPEC), state, jax.random.key(1)), jax.random.key(2))[0]
 
-    assert temperature_after(50.0).log_temperature > 0  # too little entropy: it is worth more
-    assert temperature_after(-50.0).log_temperature < 0
-    assert temperature_after(None).log_temperature == 0
+    assert temperature_after(50.0).learner.log_temperature > 0  # too little entropy: it is worth more
+    assert temperature_after(-50.0).learner.log_temperature < 0
+    assert temperature_after(None).learner.log_temperature == 0
 
 
 def test_nothing_moves_before_learning_starts():
@@ -112,9 +115,9 @@ def test_nothing_moves_before_learning_starts():
     data = rollout(none.make(SPEC), state, jax.random.key(1))
     once, _ = agent.update(state, data, jax.random.key(2))
     for part in ("actor", "critic", "target_critic", "log_temperature"):
-        jax.tree.map(np.testing.assert_array_equal, getattr(once, part), getattr(state, part))
+        jax.tree.map(np.testing.assert_array_equal, getattr(once.learner, part), getattr(state.learner, part))
     twice, _ = agent.update(once, data, jax.random.key(3))
-    assert not np.array_equal(jax.tree.leaves(twice.actor)[0], jax.tree.leaves(state.actor)[0])
+    assert not np.array_equal(jax.tree.leaves(twice.learner.actor)[0], jax.tree.leaves(state.learner.actor)[0])
 
 
 def test_random_steps_are_uniform_over_the_bounds_and_then_end():

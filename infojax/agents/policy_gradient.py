@@ -21,7 +21,7 @@ from infojax.agents.parts import ActionRange
 from infojax.info import categorical, gaussian
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import lenient
-from infojax.nets.statistics import spread
+from infojax.nets.statistics import RunningStatistics, observe_statistics, running_statistics, spread
 from infojax.types import Array, EnvSpec, Key, Metrics, UserError
 
 SMALL = 1e-8
@@ -41,6 +41,7 @@ class PolicyHead(NamedTuple):
     evaluate: Callable[[Array, Array, Array], tuple[Array, Array]]  # (outputs, extra, raw) -> log-prob, entropy; nats
     to_env: Callable[[Array], Array]  # raw -> what the environment gets
     to_objective: Callable[[Array], Array]  # raw -> what objectives see: int, or clipped into [−1, 1]
+    from_env: Callable[[Array], Array]  # what the environment got -> what objectives see
 
 
 def policy_head(spec: EnvSpec, *, agent: str = "ppo", initial_scale: float = 1.0) -> PolicyHead:
@@ -83,6 +84,7 @@ def _categorical_head(spec: EnvSpec, agent: str) -> PolicyHead:
         evaluate=lambda logits, extra, raw: (log_prob(logits, raw), categorical.entropy(logits)),
         to_env=lambda raw: raw,
         to_objective=lambda raw: raw,
+        from_env=lambda action: action,
     )
 
 
@@ -118,7 +120,48 @@ def _gaussian_head(spec: EnvSpec, initial_scale: float) -> PolicyHead:
         evaluate=evaluate,
         to_env=lambda raw: action_range.to_env(to_objective(raw)),
         to_objective=to_objective,
+        from_env=action_range.from_env,
     )
+
+
+class ReturnScale(NamedTuple):
+    """How widely discounted returns spread, by which rewards are divided."""
+
+    running: Array  # [B] the discounted return of now, looking back
+    statistics: RunningStatistics
+
+
+def return_scale(num_envs: int) -> ReturnScale:
+    """Nothing seen yet: `scaled` is then the identity."""
+    return ReturnScale(jnp.zeros((num_envs,), jnp.float32), running_statistics(()))
+
+
+def observe_returns(scale: ReturnScale, reward: Array, restart: Array, discount: float) -> ReturnScale:
+    """Take in [T, B] rewards by their returns R_t = γ R_{t−1} + r_t, which begin anew behind a step that restarts."""
+
+    def forward(running: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        running = discount * running + step[0]
+        return jnp.where(step[1], jnp.zeros_like(running), running), running
+
+    running, returns = jax.lax.scan(forward, scale.running, (reward, restart), unroll=min(16, reward.shape[0]))
+    return ReturnScale(running, observe_statistics(scale.statistics, returns.reshape(-1)))
+
+
+def deviation(scale: ReturnScale) -> Array:
+    """The standard deviation of returns; 1 where there is none."""
+    variance = scale.statistics.deviation / jnp.maximum(scale.statistics.seen, 1)
+    return jnp.where(variance > SMALL, jnp.sqrt(jnp.maximum(variance, SMALL)), 1)
+
+
+def scaled(scale: ReturnScale, reward: Array) -> Array:
+    """Rewards over the standard deviation of returns."""
+    return reward / jnp.broadcast_to(deviation(scale), reward.shape)
+
+
+def clipped_by_scale(scale: ReturnScale, reward: Array, clip: float) -> Array:
+    """Rewards within ± `clip` standard deviations of returns."""
+    bound = jnp.broadcast_to(clip * deviation(scale), reward.shape)
+    return jnp.clip(reward, -bound, bound)
 
 
 class ActorCritic(NamedTuple):

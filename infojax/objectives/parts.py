@@ -9,6 +9,7 @@ import optax
 
 from infojax.info import gaussian
 from infojax.nets import inputs
+from infojax.nets.statistics import RunningStatistics
 from infojax.types import Array, EnvSpec, UserError
 
 MIN_SCALE = 1e-4
@@ -84,3 +85,9 @@ def mean_over(values: Array, where: Array | None) -> Array:
 def squared_distance(left: Array, right: Array) -> Array:
     """(…) ‖left − right‖² of (…, d), both of one shape."""
     return jnp.sum(jnp.square(left - right), axis=-1)
+
+
+def running_scale(statistics: RunningStatistics) -> Array:
+    """The standard deviation of all that was seen; 1 where that is nothing or never moved."""
+    variance = statistics.deviation / jnp.maximum(statistics.seen, 1)
+    return jnp.where(variance > 1e-8, jnp.sqrt(jnp.maximum(variance, 1e-8)), 1)

@@ -137,6 +137,7 @@ class Agent(NamedTuple):
     ]  # (state, carry, timestep, key, explore) -> carry, action, extras
     update: Callable[[Any, Rollout, Key], tuple[Any, Metrics]]
     report: Callable[[Any, Rollout], Metrics]  # of an evaluation: one episode per column of the rollout
+    adopt: Callable[[Any, Any], Any] | None = None  # (state, learned) -> state with what another run has learned
 
 
 def nothing_measured(env_state: Any) -> Metrics:

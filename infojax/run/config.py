@@ -129,8 +129,12 @@ def _train_options() -> dict[str, Any]:
 
     return _common_options() | {
         "total_steps": Count,
+        "init_from": str | None,
+        "skills.run_dir": str | None,
+        "skills.steps": Count,
         "evaluation.every": Count,
         "evaluation.episodes": Count,
+        "evaluation.diagnostics": bool,
         "checkpoint.every": Count,
         "checkpoint.keep": Count,
         "log.every": Count,
@@ -319,6 +323,27 @@ def at_most(limit: Any, value: Any) -> Any:
     return min(numbers, default=limit)
 
 
+def best_skill(run_dir: Any) -> int | None:
+    """`${best_skill:RUN_DIR}` in a YAML: the skill of a finished run with the highest return, None where unknown."""
+    metrics = _metrics_of(run_dir)
+    name = "evaluation/deterministic/return_skill_"
+    returns = {int(key.removeprefix(name)): value["mean"] for key, value in metrics.items() if key.startswith(name)}
+    return max(returns, key=lambda skill: returns[skill], default=None)
+
+
+def num_skills(run_dir: Any) -> int | None:
+    """`${num_skills:RUN_DIR}` in a YAML: how many skills a finished run has, None where unknown."""
+    return sum(key.startswith("evaluation/deterministic/return_skill_") for key in _metrics_of(run_dir)) or None
+
+
+def _metrics_of(run_dir: Any) -> dict[str, Any]:
+    """What a finished run found; nothing where there is none, which is told when the run is opened."""
+    path = Path(str(run_dir)) / "summary.json"
+    if run_dir is None or not path.is_file():
+        return {}
+    return json.loads(path.read_text()).get("metrics", {})
+
+
 def choices_of(sources: Any, name: str, *groups: str) -> str:
     """`${choices_of:${hydra.runtime.config_sources},APP,GROUP,…}` in the help of an app: what each group has for it."""
     folders = [source["path"] for source in sources if source["schema"] == "file"]
@@ -337,6 +362,8 @@ def choices_of(sources: Any, name: str, *groups: str) -> str:
 
 # At import, because the workers of a parallel sweep resolve what the parent composed.
 OmegaConf.register_new_resolver("at_most", at_most, replace=True)
+OmegaConf.register_new_resolver("best_skill", best_skill, replace=True)
+OmegaConf.register_new_resolver("num_skills", num_skills, replace=True)
 OmegaConf.register_new_resolver("choices_of", choices_of, replace=True)
 
 
@@ -491,6 +518,10 @@ def build(config: Mapping[str, Any]) -> Built:
     """Import, check and make what training names: environment, then objective, then agent."""
     make = _makes(config, TRAIN)
     environment = make["env"]()
+    if config["skills"]["run_dir"] is not None:
+        from infojax.run.skills import over_skills_of
+
+        environment = over_skills_of(config["skills"]["run_dir"], environment, config["skills"]["steps"])
     objective = make["objective"](environment.spec)
     return Built(make["agent"](environment.spec, objective), environment, objective)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infojax.run import coverage
+from infojax.run.diagnostics import diagnose
 from infojax.run.loop import Seeds, act_all, host_rollout, opening, over_seeds, seed_mesh, select_environments
 from infojax.types import (
     Agent,
@@ -64,10 +65,17 @@ def _act(
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def _summary(
-    agent: Agent, spec: EnvSpec, state: Any, rollout: Rollout, positions: Array, measures: Metrics, skill: np.ndarray
-) -> Metrics:
-    """All numbers and pictures' arrays of one seed's evaluation rollout [L, 2E, …]."""
+class Record(NamedTuple):
+    """One seed's evaluation: rollout [L, 2E, …], positions [L, 2E, P] after each step, the environment's measures."""
+
+    rollout: Rollout
+    positions: Array
+    measures: Metrics
+
+
+def _summary(agent: Agent, spec: EnvSpec, state: Any, record: Record, skill: np.ndarray, diagnostics: bool) -> Metrics:
+    """All numbers and pictures' arrays of one seed's evaluation."""
+    rollout, positions, measures = record
     mask = episode_mask(rollout.terminated, rollout.truncated)
     returns = jnp.sum(jnp.where(mask, rollout.reward, 0), axis=0)
     lengths = jnp.sum(mask.astype(jnp.float32), axis=0)
@@ -81,6 +89,9 @@ def _summary(
         if spec.position_names:
             visited = coverage.visit(spec, coverage.nowhere(spec), positions[:, window], mask[:, window])
             found[f"{name}/coverage"] = coverage.share(visited)
+        if diagnostics:
+            yardstick = diagnose(spec, positions[:, window], rollout.action[:, window], mask[:, window])
+            found |= {f"{name}/{key}": value for key, value in yardstick.items()}
         if agent.contexts is not None:
             per_skill = jnp.mean(returns[window].reshape(len(agent.contexts), -1), axis=1)
             found[f"{name}/best_skill_return"] = jnp.max(per_skill)
@@ -102,8 +113,10 @@ def _measured(measures: Metrics, mask: Array) -> Metrics:
     return found
 
 
-def device_evaluation(agent: Agent, environment: Environment, episodes: int, num_seeds: int, seeds: Seeds) -> Evaluate:
-    """Evaluation on the device, one compiled program."""
+def device_evaluation(
+    agent: Agent, environment: Environment, episodes: int, num_seeds: int, seeds: Seeds, diagnostics: bool = False
+) -> Evaluate:
+    """Evaluation on the device, one compiled program; `diagnostics` adds the common yardstick of exploration."""
     spec = environment.spec
     skill, _ = columns(agent, episodes)
     count = len(skill)
@@ -138,7 +151,7 @@ def device_evaluation(agent: Agent, environment: Environment, episodes: int, num
         start = (env_state, carry, observation, jnp.zeros((count,), bool))
         keys = jax.random.split(step_key, spec.episode_length)
         _, (rollout, positions, measures) = jax.lax.scan(step, start, (keys, times))
-        return _summary(agent, spec, state, rollout, positions, measures, skill)
+        return _summary(agent, spec, state, Record(rollout, positions, measures), skill, diagnostics)
 
     mesh = seed_mesh(num_seeds)
     compiled = over_seeds(one_seed, mesh, seeds)
@@ -156,7 +169,9 @@ def evaluation_keys(seed_list: Sequence[int], step: int) -> Key:
     return jax.vmap(lambda root: jax.random.fold_in(jax.random.fold_in(root, 2), step))(roots)
 
 
-def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds: int, seeds: Seeds) -> Evaluate:
+def host_evaluation(
+    agent: Agent, factory: HostFactory, episodes: int, num_seeds: int, seeds: Seeds, diagnostics: bool = False
+) -> Evaluate:
     """The same evaluation of environments on the host."""
     spec = factory.spec
     skill, _ = columns(agent, episodes)
@@ -172,9 +187,11 @@ def host_evaluation(agent: Agent, factory: HostFactory, episodes: int, num_seeds
         return *_act(agent, state, carry, timestep, act_key, half), key
 
     run_begin, run_act = over_seeds(begin, mesh, seeds), over_seeds(act, mesh, seeds)
-    run_summary = over_seeds(
-        lambda state, rollout, at: _summary(agent, spec, state, rollout, at, {}, skill), mesh, seeds
-    )
+
+    def summarise(state: Any, rollout: Rollout, positions: Array) -> Metrics:
+        return _summary(agent, spec, state, Record(rollout, positions, {}), skill, diagnostics)
+
+    run_summary = over_seeds(summarise, mesh, seeds)
 
     def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
         batches = [factory.create(len(skill)) for _ in seed_list]

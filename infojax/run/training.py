@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from infojax.run import config as configuration
@@ -30,7 +31,7 @@ from infojax.run.directory import (
 )
 from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
 from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
-from infojax.run.loop import Loop, LoopState, device_loop, host_loop
+from infojax.run.loop import Loop, LoopState, device_loop, host_loop, over_seeds, seed_mesh
 from infojax.run.report import figures
 from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
 
@@ -132,6 +133,7 @@ def load(run_dir: str | Path) -> Run:
 def evaluate(run_dir: str | Path) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a run afresh, print and return the metrics."""
     run_dir, config = Path(run_dir), saved_config(run_dir)
+    config = {**config, "evaluation": {**config["evaluation"], "diagnostics": True}}
     session, restored = _reopen(run_dir, config)
     step = restored.chunk * session.plan.steps_per_chunk
     found = session.evaluate(restored.state.agent, session.seeds, step)
@@ -150,6 +152,23 @@ def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
     if restored is None:
         raise UserError(f"{run_dir} has no readable checkpoint yet; train it first with the command that made it")
     return session, restored
+
+
+def _adopted(agent: Agent, state: Any, config: dict[str, Any]) -> Any:
+    """The agents' fresh states [S, …] with what the run `init_from` has learned: its member i, or its only one."""
+    source, count = config["init_from"], config["num_seeds"]
+    if agent.adopt is None:
+        raise UserError(f"agent {config['choices']['agent']} cannot start from another run; leave init_from null")
+    learned = load(source).state
+    members = jax.tree.leaves(learned)[0].shape[0]
+    if members not in (1, count):
+        raise UserError(
+            f"init_from={source} has {members} seeds and this run has num_seeds={count}; "
+            f"use num_seeds={members}, or a run of a single seed"
+        )
+    if members != count:
+        learned = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), learned)
+    return over_seeds(agent.adopt, seed_mesh(count), "vmap")(state, learned)
 
 
 def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
@@ -171,14 +190,16 @@ def _session(built: configuration.Built, config: dict[str, Any]) -> Session:
     plan = _plan(agent, config)
     num_seeds, how = config["num_seeds"], config["seeds"]
     seeds = [config["seed"] + index for index in range(num_seeds)]
-    episodes = config["evaluation"]["episodes"]
+    episodes, yardstick = config["evaluation"]["episodes"], config["evaluation"]["diagnostics"]
     if isinstance(environment, Environment):
         loop = device_loop(agent, environment, plan.iterations, num_seeds, how)
-        return Session(agent, loop, device_evaluation(agent, environment, episodes, num_seeds, how), [], plan, seeds)
+        evaluate = device_evaluation(agent, environment, episodes, num_seeds, how, yardstick)
+        return Session(agent, loop, evaluate, [], plan, seeds)
     factory: HostFactory = environment
     batches = [factory.create(agent.num_envs) for _ in seeds]
     loop = host_loop(agent, batches, plan.iterations, how)
-    return Session(agent, loop, host_evaluation(agent, factory, episodes, num_seeds, how), batches, plan, seeds)
+    evaluate = host_evaluation(agent, factory, episodes, num_seeds, how, yardstick)
+    return Session(agent, loop, evaluate, batches, plan, seeds)
 
 
 def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -199,6 +220,8 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
         state = session.loop.init(seeds)
         chunk, record = 0, {"position": 0, "wall": 0.0, "compile": 0.0, "score": None}
         restored = store.restore(state)
+        if restored is None and config["init_from"] is not None:
+            state = state._replace(agent=_adopted(session.agent, state.agent, config))
         if restored is not None:
             chunk, state, record = restored.chunk, restored.state, restored.record
             for batch, blob in zip(session.batches, restored.host, strict=True):

@@ -1,4 +1,4 @@
-r"""Densities of what an episode has shown, kept as sufficient statistics (Berseth et al., 2021, "SMiRL", section 3).
+r"""Densities of what an episode has shown, kept as sufficient statistics (Berseth et al., 2021, "SMiRL").
 
     categorical   p_j(k) = n_jk / n             log p(o) = Σ_j log max(p_j(o_j), floor)
     bernoulli     p_j    = Σ o_j / n            log p(o) = Σ_j log Bernoulli(o_j; p_j clipped to [floor, 1 − floor])
@@ -49,7 +49,7 @@ def categorical(
     smoothed probabilities. Statistics: n, then the frequencies [size, K], uniform when empty. A symbol outside of the
     range counts as the nearest one.
 
-    Source: Fickinger et al. (2021), "Explore and Control with Adversarial Surprise", appendix; `floor` as their code.
+    Source: Fickinger et al. (2021), "Explore and Control with Adversarial Surprise"; `floor` as their code.
     """
     if num_categories < 2 or not 0 < floor < 1 / num_categories:
         raise UserError(
@@ -95,7 +95,7 @@ def bernoulli(size: int, floor: float = 1e-5) -> Density:
 
     Statistics: n, then the share of ones [size], ½ when empty.
 
-    Source: Berseth et al. (2021), section 3; `floor` as Fickinger et al. (2021) have it in code.
+    Source: Berseth et al. (2021); `floor` as Fickinger et al. (2021) have it in code.
     """
     if not 0 < floor < 0.5:
         raise UserError(f"the floor of a Bernoulli density must be between 0 and 0.5, got {floor:g}")
@@ -137,7 +137,7 @@ def gaussian(size: int, min_scale: float, window: int | None = None, prior_count
     `window` only that many last observations count (there `prior_count` has no effect), and the observations themselves
     are the statistics. Statistics: n, mean [size], variance [size], then with a window a ring [window, size].
 
-    Source: Berseth et al. (2021), section 3; window as Fickinger et al. (2021) have it in code; Welford (1962).
+    Source: Berseth et al. (2021); window as Fickinger et al. (2021) have it in code; Welford (1962).
     """
     if min_scale <= 0 or prior_count < 0 or (window is not None and window < 1):
         raise UserError(

@@ -174,7 +174,7 @@ def make(
         colours = jnp.where(target, 1, colour)
         colours = jnp.where(floor, colours, jnp.where(door, 4, 5))
         colours = jnp.where(visible, jnp.where(switch, 3, colours), 0)
-        return objects, colours, (visible & closed) | waiting, plain & changing
+        return objects, colours, visible & (closed | waiting), plain & changing
 
     def observe(state: RoomsState) -> Array:
         objects, colours, states, _ = view(state)

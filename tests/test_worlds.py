@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from infojax import testing
-from infojax.envs import cartpole_swingup, mountain_car, pendulum
+from infojax.envs import ant_maze, brax, cartpole_swingup, halfcheetah_sparse, mountain_car, pendulum
+from infojax.envs import gymnasium as host
+from infojax.types import Environment
 
 COUNT = 400
 STEP_KEY = jax.random.key(0)
@@ -244,3 +246,101 @@ def test_the_cart_stays_on_its_rail_and_is_rewarded_where_the_task_says(reward):
     end = poles([[1.8, np.pi, 4.0, 0.0]])
     np.testing.assert_allclose(cartpole_swingup._stopped(end).spin, -1.5 * 4.0, rtol=1e-6)
     assert energy(cartpole_swingup._stopped(end))[0] < energy(end)[0]
+
+
+# Brax
+
+
+def layout(environment):
+    """That a step keeps what a reset gave, without compiling the physics."""
+    state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
+    action = jnp.zeros(environment.spec.action_shape)
+    after, following, reward, terminated = jax.eval_shape(environment.step, state, action, jax.random.key(0))
+    testing._same_layout((state, observation), (after, following), environment.spec.name)
+    assert (reward.shape, reward.dtype, terminated.dtype) == ((), jnp.float32, jnp.bool_)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
+
+
+@pytest.fixture(scope="module")
+def maze():
+    """Ants in the maze, thrown from places by hand: what happens in 16 steps without action."""
+    environment = ant_maze.make(block=2.0)
+    layout(environment)
+    physics = ant_maze.load(2.0, "spring")
+
+    def thrown(place, velocity):
+        pose = jnp.array([0.6, 1, 0, 0, 0, 0, 1, 0, -1, 0, -1, 0, 1], jnp.float32)
+        q, qd = jnp.concatenate([place, pose]), jnp.concatenate([velocity, jnp.zeros(12)])
+        begun = brax.BraxState(brax._strong(brax.scoped(physics.pipeline_init, q, qd)), {})
+        state = ant_maze.AntMazeState(begun, jnp.zeros((), jnp.float32))
+
+        def step(state, _):
+            state, _, reward, terminated = environment.step(state, jnp.zeros(8), STEP_KEY)
+            return state, (environment.position(state), reward, environment.measures(state), terminated)
+
+        return jax.lax.scan(step, state, None, length=16)[1]
+
+    return jax.jit(jax.vmap(thrown), compiler_options=testing.QUICK)
+
+
+def test_ants_are_stopped_by_walls_and_rewarded_in_the_last_block(maze):
+    places = np.array([(0, 0), (0, 0), (4, 4), (4, 4), (1, 0), (1, 4), (4, 2), (1.3, 4), (0, 4), (1.5, 0)], np.float32)
+    velocities = np.array([(-1, 0), (0, -1), (1, 0), (0, 1), (0, 1), (0, -1), (-1, 0), (-1, 0), (0, 0), (1, 0)]) * 6.0
+    positions, rewards, measured, terminated = maze(jnp.asarray(places), jnp.asarray(velocities, jnp.float32))
+    positions, furthest = np.asarray(positions), np.asarray(measured["furthest_block"])
+    assert np.isfinite(positions).all() and not np.asarray(terminated).any()
+    x, y = positions[..., 0], positions[..., 1]
+    assert x.min() > -1 and x.max() < 5 and y.min() > -1 and y.max() < 5
+    assert not ((x < 3) & (y > 1) & (y < 3)).any(), "in the inner wall"
+    moved = np.linalg.norm(positions[:, -1] - places, axis=1)
+    assert moved[[7, 9]].min() > 0.7, "with nothing in the way an ant goes on"
+    inside = (x < 1) & (y > 3)
+    np.testing.assert_array_equal(rewards, inside)
+    np.testing.assert_array_equal(measured["goal"], inside)
+    assert inside[8].all() and inside[7].any() and not inside[7].all(), "on both sides of the border of the last block"
+    column, row = np.digitize(x, (1, 3)), np.digitize(y, (1, 3))
+    block = np.array([[0, 1, 2], [0, 0, 3], [6, 5, 4]])[row, column]
+    np.testing.assert_array_equal(furthest, np.maximum.accumulate(block, axis=1))
+    assert {0, 2, 3, 4, 6} <= set(furthest[:, -1].astype(int).tolist())
+
+
+def test_the_blocks_of_the_maze_are_numbered_along_the_way():
+    way = np.array([(0, 0), (2, 0), (4, 0), (4, 2), (4, 4), (2, 4), (0, 4)], np.float32)
+    for shift in (-0.9, 0.9):
+        assert [int(ant_maze.block_of(jnp.asarray(place + shift), 2.0)) for place in way] == list(range(7))
+    assert [int(ant_maze.block_of(jnp.asarray(2 * place), 4.0)) for place in way] == list(range(7))
+    assert [int(ant_maze.block_of(jnp.array(place), 2.0)) for place in ((0.0, 2.0), (2.0, 2.0))] == [0, 0]
+
+
+def test_the_half_cheetah_is_rewarded_past_its_goal_alone(monkeypatch):
+    environment = halfcheetah_sparse.make(goal_x=5.0)
+    blank = layout(environment)
+    assert environment.spec.cells == (10, 10) and environment.spec.position_high == (9, 18)
+    there = blank._replace(
+        physics=blank.physics.replace(q=blank.physics.q.at[0].set(5.01), qd=jnp.arange(9, dtype=jnp.float32))
+    )
+    np.testing.assert_array_equal(environment.position(there), [0, 2])  # of x and of the pitch
+    assert environment.measures(there)["goal"] == 1 and environment.measures(blank)["goal"] == 0
+
+    # Where a step leads is brax'; in its place, a step that moves the body along x by the first action.
+    def slide(*_):
+        def step(state, action, key):
+            moved = state.physics.replace(q=state.physics.q.at[0].add(action[0]))
+            return state._replace(physics=moved), jnp.zeros(17), jnp.full((), 7.0), jnp.zeros((), bool)
+
+        return Environment(environment.spec, environment.reset, step, environment.position)
+
+    monkeypatch.setattr(halfcheetah_sparse, "wrap", slide)
+    sliding = halfcheetah_sparse.make(goal_x=5.0)
+    rewards = [float(sliding.step(there, jnp.array([shift]), STEP_KEY)[2]) for shift in (0.0, -0.02, 0.5)]
+    assert rewards == [1, 0, 1]
+
+
+def test_coverage_counts_the_papers_cells_on_every_world():
+    assert brax.make(name="ant").spec.cells == (20, 20)
+    assert brax.make(name="halfcheetah").spec.cells == (20,)
+    ours, theirs = mountain_car.make().spec, host.make(id="MountainCarContinuous-v0").spec
+    assert ours.cells == (10, 10) and theirs.cells in ((), (10, 10))  # 10 along each of two is what () stands for
+    for name in ("position_names", "position_low", "position_high", "observation_shape", "low", "high"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.episode_length == theirs.episode_length

@@ -1,7 +1,8 @@
 """Brax environments on the device (Freeman et al., 2021), raw: no wrapper of brax resets, counts or truncates here.
 
 Termination is brax' `done`; the time limit is the runner's. Positions are the coordinates in which a body moves, for
-traces and coverage.
+traces and coverage; an ant's coverage counts squares of a metre and a half-cheetah's metres of x, the metric of Park et
+al., "METRA" (2024). Tasks of our own on these bodies: `ant_maze` and `halfcheetah_sparse`.
 """
 
 import difflib
@@ -16,29 +17,31 @@ from infojax.types import Array, Count, Environment, EnvSpec, Key, UserError
 Backend = Literal["spring", "positional", "generalized", "mjx"]
 
 
-class _Body(NamedTuple):
-    """What brax does not tell: which coordinates of the configuration `q` say where the body is, and when it ends."""
+class Body(NamedTuple):
+    """What brax does not tell: which coordinates of `q` (or of `qd`, if `moving`) say where it is, and if it ends."""
 
     names: tuple[str, ...]
     indices: tuple[int, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
     terminates: bool
+    cells: tuple[int, ...] = ()
+    moving: bool = False
 
 
 _PLANE = ("x", "y")
 _BODIES = {
-    "ant": _Body(_PLANE, (0, 1), (-10, -10), (10, 10), True),
-    "halfcheetah": _Body(("x", "pitch"), (0, 2), (-10, -3.2), (10, 3.2), False),
-    "hopper": _Body(("x", "height"), (0, 1), (-5, -1), (5, 1), True),
-    "humanoid": _Body(_PLANE, (0, 1), (-5, -5), (5, 5), True),
-    "humanoidstandup": _Body(_PLANE, (0, 1), (-5, -5), (5, 5), False),
-    "inverted_double_pendulum": _Body(("cart", "angle"), (0, 1), (-1, -1), (1, 1), True),
-    "inverted_pendulum": _Body(("cart", "angle"), (0, 1), (-1, -1), (1, 1), True),
-    "pusher": _Body(("shoulder", "lift"), (0, 1), (-2.3, -0.6), (1.8, 1.4), False),
-    "reacher": _Body(("shoulder", "elbow"), (0, 1), (-3.2, -3.2), (3.2, 3.2), False),
-    "swimmer": _Body(_PLANE, (0, 1), (-5, -5), (5, 5), False),
-    "walker2d": _Body(("x", "height"), (0, 1), (-10, -1.5), (10, 1.5), True),
+    "ant": Body(_PLANE, (0, 1), (-10, -10), (10, 10), True, (20, 20)),
+    "halfcheetah": Body(("x", "pitch"), (0, 2), (-10, -3.2), (10, 3.2), False, (20,)),
+    "hopper": Body(("x", "height"), (0, 1), (-5, -1), (5, 1), True),
+    "humanoid": Body(_PLANE, (0, 1), (-5, -5), (5, 5), True),
+    "humanoidstandup": Body(_PLANE, (0, 1), (-5, -5), (5, 5), False),
+    "inverted_double_pendulum": Body(("cart", "angle"), (0, 1), (-1, -1), (1, 1), True),
+    "inverted_pendulum": Body(("cart", "angle"), (0, 1), (-1, -1), (1, 1), True),
+    "pusher": Body(("shoulder", "lift"), (0, 1), (-2.3, -0.6), (1.8, 1.4), False),
+    "reacher": Body(("shoulder", "elbow"), (0, 1), (-3.2, -3.2), (3.2, 3.2), False),
+    "swimmer": Body(_PLANE, (0, 1), (-5, -5), (5, 5), False),
+    "walker2d": Body(("x", "height"), (0, 1), (-10, -1.5), (10, 1.5), True),
 }
 
 
@@ -55,14 +58,12 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
         near = difflib.get_close_matches(name, _BODIES, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_BODIES)}"
         raise UserError(f"env.name={name} is not a brax environment; {hint}")
-    body = _BODIES[name]
-    env = _load(name, backend)
-    zero_reward = jnp.zeros((), jnp.float32)
+    return wrap(_load(name, backend), _BODIES[name], f"brax/{name}", episode_length)
 
-    def scoped(function: Any, *arguments: Any) -> Any:
-        """Brax is written for jax's default promotion rules; ours are stricter."""
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            return function(*arguments)
+
+def wrap(env: Any, body: Body, name: str, episode_length: int) -> Environment:
+    """An environment of brax as one of ours."""
+    zero_reward = jnp.zeros((), jnp.float32)
 
     def template(key: Key) -> Any:
         return scoped(env.reset, jax.random.bits(key, (2,), jnp.uint32))  # brax wants raw keys of two words
@@ -88,7 +89,8 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
         return moved, after.obs, jnp.asarray(after.reward, jnp.float32), jnp.asarray(after.done, jnp.float32) > 0
 
     def position(state: BraxState) -> Array:
-        return jnp.asarray(state.physics.q, jnp.float32)[jnp.asarray(body.indices)]
+        coordinates = state.physics.qd if body.moving else state.physics.q
+        return jnp.asarray(coordinates, jnp.float32)[jnp.asarray(body.indices)]
 
     size: int = env.action_size
     spec = EnvSpec(
@@ -98,20 +100,27 @@ def make(*, name: str, backend: Backend = "spring", episode_length: Count = 1000
         low=(-1.0,) * size,  # every brax environment scales its actuators from [−1, 1] itself
         high=(1.0,) * size,
         episode_length=episode_length,
-        name=f"brax/{name}",
+        name=name,
         position_names=body.names,
         position_low=tuple(float(bound) for bound in body.low),
         position_high=tuple(float(bound) for bound in body.high),
         shortest_episode=min(8, episode_length) if body.terminates else episode_length,
+        cells=body.cells,
     )
     return Environment(spec, reset, step, position)
 
 
+def scoped(function: Any, *arguments: Any, **named: Any) -> Any:
+    """Brax is written for jax's default promotion rules; ours are stricter."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return function(*arguments, **named)
+
+
 def _load(name: str, backend: str) -> Any:
-    with quiet(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with quiet():
         from brax import envs
 
-        return envs.get_environment(name, backend=backend)
+        return scoped(envs.get_environment, name, backend=backend)
 
 
 def _strong(tree: Any) -> Any:

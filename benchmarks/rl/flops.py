@@ -44,3 +44,11 @@ def diayn_update(rows: int, hidden: int, observation: int, action: int, skills: 
     reward = forward(rows, discriminator)
     training = forward(rows, discriminator) + kernel_gradients(rows, discriminator)
     return sac_update(rows, hidden, observation + skills, action) + reward + training
+
+
+def ppo_step(hidden: int, observation: int, actions: int, epochs: int) -> int:
+    """PPO's share of one environment step: the actor acts, the critic values it, and every epoch trains both."""
+    actor, critic = [observation, hidden, hidden, actions], [observation, hidden, hidden, 1]
+    return sum(
+        forward(1, sizes) + epochs * (forward(1, sizes) + kernel_gradients(1, sizes)) for sizes in (actor, critic)
+    )

@@ -21,6 +21,9 @@ LEARNING_RATE = 3e-4
 TARGET_RATE = 0.005
 SAC_ENVS, SAC_DISCOUNT = 16, 0.99
 DIAYN_ENVS, DIAYN_DISCOUNT, DIAYN_SKILLS = 32, 0.97, 4
+PPO_ENVS, PPO_UNROLL, PPO_EPOCHS, PPO_MINIBATCHES = 64, 128, 4, 4
+PPO_LEARNING_RATE, PPO_GRADIENT_NORM, PPO_DISCOUNT, PPO_TRACE = 2.5e-4, 0.5, 0.99, 0.95
+PPO_CLIP, PPO_ENTROPY_WEIGHT, PPO_VALUE_WEIGHT = 0.2, 0.01, 0.5
 
 
 class Settings(NamedTuple):
@@ -45,7 +48,7 @@ def settings(argv: Sequence[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hidden", type=int, default=256, help="width of the two hidden layers of every network")
     parser.add_argument("--batch", type=int, default=256, help="transitions in a minibatch")
-    parser.add_argument("--steps", type=int, default=1024, help="environment steps, hence updates, of one repeat")
+    parser.add_argument("--steps", type=int, default=1024, help="environment steps of one repeat")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--wait", action="store_true", help="wait for a line on standard input before each repeat")
     return Settings(**vars(parser.parse_args(argv)))

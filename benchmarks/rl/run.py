@@ -20,10 +20,12 @@ import flops
 import protocol
 
 HERE = Path(__file__).resolve().parent
-OBSERVATION, ACTION = 4, 1  # inverted_pendulum
+OBSERVATION, ACTION = 4, 1  # inverted_pendulum; CartPole observes as much and has two actions
 STEPS = {256: 1024, 64: 4096}  # environment steps of one repeat, by network width and batch size
+PPO_SIZE, PPO_STEPS, PPO_ACTIONS = 64, 524_288, 2
 SHARE_BAR = 0.85
 RATIO_BAR = {256: 1.0, 64: 1.5}
+PPO_RATIO_BAR = 1.3
 
 
 class System(NamedTuple):
@@ -45,6 +47,12 @@ GROUPS = {
         System("infojax DIAYN, cpu_threads=1", "ours", ("ours.py", "diayn", "--cpu-threads=1")),
         System("infojax DIAYN", "ours", ("ours.py", "diayn")),
         System("QDax DIAYN", "qdax", ("peers/qdax_diayn.py",)),
+    ),
+    # Every step of the environment counts here where an update does above.
+    "ppo": (
+        System("infojax PPO, cpu_threads=1", "ours", ("ours.py", "ppo", "--cpu-threads=1")),
+        System("infojax PPO", "ours", ("ours.py", "ppo")),
+        System("rejax PPO", "rejax", ("peers/rejax_ppo.py",)),
     ),
 }
 
@@ -91,10 +99,10 @@ class Process:
 
 
 def measure_group(
-    systems: tuple[System, ...], pythons: dict[str, str], size: int, repeats: int
+    systems: tuple[System, ...], pythons: dict[str, str], size: int, steps: int, repeats: int
 ) -> dict[str, dict[str, Any]]:
     """First calls one after the other, then the repeats in turn: A B C, A B C, …"""
-    numbers = {"--hidden": size, "--batch": size, "--steps": STEPS[size], "--repeats": repeats}
+    numbers = {"--hidden": size, "--batch": size, "--steps": steps, "--repeats": repeats}
     arguments = [str(word) for pair in numbers.items() for word in pair]
     processes = [Process(system, pythons, arguments) for system in systems]
     results: dict[str, dict[str, Any]] = {}
@@ -122,7 +130,9 @@ def better(first: Any, second: Any) -> Any:
 
 
 def necessary_flops(group: str, size: int) -> int:
-    """FLOPs of one update of this comparison."""
+    """FLOPs of one update of this comparison, or of one environment step of PPO."""
+    if group == "ppo":
+        return flops.ppo_step(size, OBSERVATION, PPO_ACTIONS, protocol.PPO_EPOCHS)
     if group == "sac":
         return flops.sac_update(size, size, OBSERVATION, ACTION)
     return flops.diayn_update(size, size, OBSERVATION, ACTION, protocol.DIAYN_SKILLS)
@@ -148,7 +158,9 @@ def figures(result: dict[str, Any], update_flops: int, peak: dict[str, float]) -
     }
 
 
-def judge(size: int, ours: dict[str, dict[str, float]], peers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+def judge(
+    group: str, size: int, ours: dict[str, dict[str, float]], peers: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
     """Each bar with its value by the better of our settings; `margin` is the value over the bar, 1 or more is met."""
 
     def best(key: str) -> tuple[float, str]:
@@ -157,7 +169,12 @@ def judge(size: int, ours: dict[str, dict[str, float]], peers: dict[str, dict[st
     fastest = max(peer["updates_per_cpu_second"] for peer in peers.values())
     value, setting = best("updates_per_cpu_second")
     bars = [
-        ("updates per CPU-second over the best peer's", setting, value / fastest, RATIO_BAR[size]),
+        (
+            f"{unit(group)} per CPU-second over the best peer's",
+            setting,
+            value / fastest,
+            PPO_RATIO_BAR if group == "ppo" else RATIO_BAR[size],
+        ),
     ]
     if size == 256:
         for name, key in (("wall", "share_of_peak"), ("CPU", "share_of_peak_cpu")):
@@ -181,6 +198,11 @@ def judge(size: int, ours: dict[str, dict[str, float]], peers: dict[str, dict[st
     return [bar | {"met": bar["margin"] >= 1} for bar in judged]
 
 
+def unit(group: str) -> str:
+    """What is counted."""
+    return "steps" if group == "ppo" else "updates"
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The tables."""
     lines = [
@@ -190,20 +212,23 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     for comparison in results["comparisons"]:
         peak = results["peaks"][comparison["cores"]]["peak"]
-        size, limit = comparison["size"], comparison["flops_per_update"]
+        size, limit, name = comparison["size"], comparison["flops_per_update"], unit(comparison["group"])
         lines += [
-            f"### {comparison['group'].upper()}, nets {size}x{size}, batch {size}, {comparison['cores']}",
+            f"### {comparison['group'].upper()}, nets {size}x{size}, "
+            + ("" if comparison["group"] == "ppo" else f"batch {size}, ")
+            + comparison["cores"],
             "",
-            f"{limit / 1e6:.1f} MFLOP an update; limit {1e9 * peak['gflops_per_second'] / limit:.0f} updates a second, "
+            f"{limit / 1e6:.2f} MFLOP for one of the {name}; "
+            f"limit {1e9 * peak['gflops_per_second'] / limit:.0f} a second, "
             f"{1e9 * peak['gflops_per_cpu_second'] / limit:.0f} a CPU-second. Load before {comparison['load_before']}, "
             f"after {comparison['load_after']}.",
             "",
-            "| system | updates/CPU-s | updates/s | first call, s (CPU-s) | share of peak, wall | CPU |",
+            f"| system | {name}/CPU-s | {name}/s | first call, s (CPU-s) | share of peak, wall | CPU |",
             "|---|---|---|---|---|---|",
         ]
-        for name, row in comparison["figures"].items():
+        for system, row in comparison["figures"].items():
             lines.append(
-                f"| {name} | {row['updates_per_cpu_second']:.0f} | {row['updates_per_second']:.0f} "
+                f"| {system} | {row['updates_per_cpu_second']:.0f} | {row['updates_per_second']:.0f} "
                 f"| {row['first_call']:.1f} ({row['first_call_cpu']:.1f}) "
                 f"| {row['share_of_peak']:.1%} | {row['share_of_peak_cpu']:.1%} |"
             )
@@ -253,10 +278,13 @@ def main() -> None:
         measured = []
         for size in arguments.sizes:
             for group in arguments.groups:
+                if group == "ppo" and size != PPO_SIZE:
+                    continue
                 systems = tuple(system for system in GROUPS[group] if system.python in pythons)
                 load = round(os.getloadavg()[0], 2)
                 print(f"{group}, {size}x{size}, {label}: {', '.join(s.name for s in systems)} …", flush=True)
-                runs = measure_group(systems, pythons, size, arguments.repeats)
+                steps = PPO_STEPS if group == "ppo" else STEPS[size]
+                runs = measure_group(systems, pythons, size, steps, arguments.repeats)
                 measured.append((size, group, runs, load, round(os.getloadavg()[0], 2)))
         # Once more at the end, so that a busy minute at the start cannot lower the limit.
         peak = better(peak, measure_peak(pythons["ours"]))
@@ -275,7 +303,7 @@ def main() -> None:
                     "load_before": before,
                     "load_after": after,
                     "figures": rows,
-                    "bars": judge(size, ours, peers) if peers else [],
+                    "bars": judge(group, size, ours, peers) if peers else [],
                     "runs": runs,
                 }
             )

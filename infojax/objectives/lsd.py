@@ -113,7 +113,8 @@ def make(
         init=init,
         context=lambda state, key: chosen.draw(key),
         advance=keep_context,
-        reward=reward,
+        # Differences of large numbers: one program, so that they are rounded alike with and without a caller's jit.
+        reward=jax.jit(reward),
         observe=lambda state, transitions: state,
         update=update,
         report=report,

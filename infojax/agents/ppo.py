@@ -196,17 +196,25 @@ def make(
     def next_values(state: PPOState, rollout: Rollout, transitions: Transition, value: Array) -> Array:
         """[T, B, V] values of the observations before resets: those of the next step wherever the episode goes on."""
 
-        def of_all() -> Array:
-            inputs = network_inputs(transitions.next_observation, transitions.next_context)
-            return networks.value(state.parameters, inputs).reshape(value.shape)
-
-        def of_last() -> Array:
-            inputs = network_inputs(transitions.next_observation[-num_envs:], transitions.next_context[-num_envs:])
-            return jnp.concatenate([value[1:], networks.value(state.parameters, inputs)[None]])
-
         # Values behind a termination are multiplied by 0 unless some return goes on there.
         needed = rollout.truncated if all(part.episodic for part in returns) else rollout.truncated | rollout.terminated
-        return jax.lax.cond(jnp.any(needed[:-1]), of_all, of_last)
+        needed = needed.at[-1].set(True)
+        observation = transitions.next_observation.reshape(rollout.next_observation.shape)
+        context = transitions.next_context.reshape(unroll, num_envs, objective.context_size)
+        column = jnp.arange(num_envs)
+
+        def of_all() -> Array:
+            return networks.value(state.parameters, network_inputs(observation, context))
+
+        def of_two() -> Array:
+            """In every environment, behind the first end of an episode and behind the last step."""
+            first = jnp.argmax(needed, axis=0)
+            ends = jnp.stack([first, jnp.full_like(first, unroll - 1)])
+            inputs = network_inputs(observation[ends, column], context[ends, column])
+            shifted = jnp.concatenate([value[1:], value[-1:]])
+            return shifted.at[ends, column].set(networks.value(state.parameters, inputs))
+
+        return jax.lax.cond(jnp.max(jnp.sum(needed[:-1].astype(jnp.int32), axis=0)) > 1, of_all, of_two)
 
     def advantages(
         state: PPOState, rollout: Rollout, transitions: Transition, reward: list[Array]

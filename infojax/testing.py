@@ -6,10 +6,11 @@ Each function raises AssertionError with a sentence on the first thing that does
     testing.check_agent(my_make(spec, objective), environment)
 """
 
+import contextlib
 import inspect
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,18 @@ def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> 
             jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
 
 
-def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int, int] = (2, 1)) -> None:
-    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard samples, words of a verdict, export."""
+def check_estimator(
+    estimator: Estimator,
+    num_samples: int = 64,
+    dims: tuple[int, int] = (2, 1),
+    eager: bool = True,
+    vmap: bool = True,
+) -> None:
+    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard samples, words of a verdict, export.
+
+    Without jit each operation is a program of its own, which takes as long as all the rest: `eager` False leaves it,
+    as `vmap` False does seeds by vmap, for those that share the code of another.
+    """
     assert estimator.bound in ("", "lower", "upper"), f"bound is {estimator.bound!r}, not lower, upper or empty"
     keys = jax.random.split(jax.random.key(5), 2)
     samples = example_pairs(2, num_samples, dims)
@@ -187,10 +198,13 @@ def check_estimator(estimator: Estimator, num_samples: int = 64, dims: tuple[int
     assert count == 0, f"the second call compiled {count} programs more"
     turned = jax.device_get(mapped(reversed_keys, *reversed_samples))
     _identical(ordered, jax.tree.map(lambda leaf: leaf[::-1], turned), "a seed by map, with another before it,")
-    by_vmap = jax.jit(jax.vmap(estimator.fit), compiler_options=QUICK)(keys, *samples)
-    _estimates_close("seeds by vmap", ordered, by_vmap)
-    eager = estimator.fit(keys[0], *(array[0] for array in samples))
-    _estimates_close("fit without jit", jax.tree.map(lambda leaf: leaf[0], ordered), eager)
+    if vmap:
+        by_vmap = jax.jit(jax.vmap(estimator.fit), compiler_options=QUICK)(keys, *samples)
+        _estimates_close("seeds by vmap", ordered, by_vmap)
+    if eager:
+        with _unoptimised():
+            plain = estimator.fit(keys[0], *(array[0] for array in samples))
+        _estimates_close("fit without jit", jax.tree.map(lambda leaf: leaf[0], ordered), plain)
     exported = export.export(jax.jit(estimator.fit), platforms=PLATFORMS)(
         *_structs((keys[0], *(array[0] for array in samples)))
     )
@@ -244,8 +258,11 @@ def _estimates_close(what: str, left: Estimate, right: Estimate) -> None:
     _close(left.interval, right.interval, f"the interval of {what}", 1e-4)
 
 
-def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
-    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard images, masks, checkpoint, export."""
+def check_method(method: Method, model: Model, batch_size: int = 8, eager: bool = True) -> None:
+    """Protocol, one compilation, seeds by map and vmap, jit against eager, hard images, masks, checkpoint, export.
+
+    Without jit each operation is a program of its own, which takes as long as all the rest: `eager` False leaves it.
+    """
     assert method.scores in ("before", "after"), f"scores is {method.scores!r}, not before or after"
     generator = np.random.default_rng(0)
     shape = (3, 2, batch_size, *model.image_shape)  # seeds, batches
@@ -258,7 +275,8 @@ def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
         return jax.lax.scan(lambda state, given: method.adapt(state, *given, mask), begun, (images, keys))
 
     mapped = jax.jit(lambda *given: jax.lax.map(lambda one: stream(*one), given), compiler_options=QUICK)
-    state, adapted = _words(jax.device_get(mapped(images, keys)))
+    reached, _ = outcome = mapped(images, keys)
+    state, adapted = _words(jax.device_get(outcome))
     _same_layout(begun, jax.eval_shape(lambda: method.adapt(begun, images[0, 0], keys[0, 0], mask)[0]), "the state")
     rows = (3, 2, batch_size)
     assert adapted.logits.shape == (*rows, model.num_classes), f"logits have the shape {adapted.logits.shape[2:]}"
@@ -290,25 +308,33 @@ def check_method(method: Method, model: Model, batch_size: int = 8) -> None:
         if words.endswith("number"):
             assert (found.info["invalid"][:, 1] == 1).all(), f"{words}: not counted"
             assert (found.info["updated"][:, 1] == 0).all() and not found.selected[:, 1].any(), f"{words}: learned from"
-    one = jax.jit(method.adapt, compiler_options=QUICK)
-    eager_state, eager = method.adapt(begun, images[0, 0], keys[0, 0], mask)
-    _alike(one(begun, images[0, 0], keys[0, 0], mask), (eager_state, eager), "adapt without jit")
-    noise = images[0, 0].at[-2:].set(0.9)
-    masked_state, masked = one(begun, noise, keys[0, 0], mask)
     kept = np.asarray(mask)
+    masked_state, masked = _words(jax.device_get(mapped(images.at[:, :, -2:].set(0.9), keys)))
     _alike(
-        (eager_state, eager.logits[kept], eager.selected),
-        (masked_state, masked.logits[kept], masked.selected),
+        (state, adapted.logits[..., kept, :], adapted.selected),
+        (masked_state, masked.logits[..., kept, :], masked.selected),
         "what is learned with other images outside of the mask",
     )
+    if eager:
+        plain, found = begun, []
+        with _unoptimised():
+            for batch, key in zip(images[0], keys[0], strict=True):
+                plain, step = method.adapt(plain, batch, key, mask)
+                found.append(step)
+        steps = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+        first = jax.tree.map(lambda leaf: leaf[0], (state, adapted))
+        _alike(first, (plain, steps), "adapt without jit")
+    last = jax.tree.map(lambda leaf: leaf[0], reached)
     with tempfile.TemporaryDirectory() as folder:
         store = checkpoints(Path(folder) / "checkpoints", keep=1)
-        store.save(1, eager_state, [], {}, 0.0)
+        store.save(1, last, [], {}, 0.0)
         restored = store.restore(begun)
         store.close()
     assert restored is not None
-    _identical(_words(eager_state), _words(restored.state), "the state after a checkpoint")
-    exported = export.export(one, platforms=PLATFORMS)(*_structs((begun, images[0, 0], keys[0, 0], mask)))
+    _identical(_words(last), _words(restored.state), "the state after a checkpoint")
+    exported = export.export(jax.jit(method.adapt), platforms=PLATFORMS)(
+        *_structs((begun, images[0, 0], keys[0, 0], mask))
+    )
     assert set(exported.platforms) == set(PLATFORMS)
 
 
@@ -349,6 +375,17 @@ def check_yaml(path: Path, make: Callable[..., Any]) -> None:
         if re.match(r"^[a-z_]+:", line) and not line.startswith(("defaults:", "_target_:")):
             assert "#" in line, f"{path}: {line.split(':')[0]} has no comment"
     assert make.__doc__, f"{make.__module__}.make has no docstring"
+
+
+@contextlib.contextmanager
+def _unoptimised() -> Iterator[None]:
+    """Operations outside of jit are small programs, too: the compiler need not try hard on them either."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def _compilations(function: Callable[[], Any]) -> int:

@@ -14,6 +14,9 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 # Arguments that make an estimator small, where its own would take long: name -> arguments of its make.
 TRAINED = ("club", "infonce", "jensen_shannon", "minde", "mine", "nwj", "smile")
 SMALL: dict[str, dict[str, Any]] = {name: {"hidden_sizes": [8], "epochs": 2, "folds": 2} for name in TRAINED}
+# They are trained and judged by the same code and differ by their bound, which tests/test_info_battery.py checks
+# outside of jit and under vmap: one of them is enough there, the one with a memory. MINDE trains differently.
+AS_ANOTHER = set(TRAINED) - {"mine"}
 
 
 def test_every_estimator_has_a_configuration():
@@ -29,4 +32,4 @@ def test_the_battery(name):
         *configuration.words_of({f"estimator.{k}": v for k, v in SMALL.get(name, {}).items()}),
     ]
     built = configuration.build_estimation(configuration.compose(words, config_name="estimate"))
-    testing.check_estimator(built.estimator)
+    testing.check_estimator(built.estimator, eager=name not in AS_ANOTHER, vmap=name not in AS_ANOTHER - {"minde"})

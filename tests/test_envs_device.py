@@ -132,7 +132,7 @@ def test_brax_layouts_by_shape_alone(name):
     environment = brax.make(name=name)
     state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     after = jax.eval_shape(environment.step, state, jnp.zeros(environment.spec.action_shape), jax.random.key(0))
-    testing._same_layout((state, observation), after[:2], name)
+    testing.same_layout((state, observation), after[:2], name)
     assert observation.shape == environment.spec.observation_shape
     assert (environment.spec.shortest_episode < 1000) == (name == "ant")
 

@@ -256,7 +256,7 @@ def layout(environment):
     state, observation = jax.eval_shape(environment.reset, jax.random.key(0))
     action = jnp.zeros(environment.spec.action_shape)
     after, following, reward, terminated = jax.eval_shape(environment.step, state, action, jax.random.key(0))
-    testing._same_layout((state, observation), (after, following), environment.spec.name)
+    testing.same_layout((state, observation), (after, following), environment.spec.name)
     assert (reward.shape, reward.dtype, terminated.dtype) == ((), jnp.float32, jnp.bool_)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), state)
 

@@ -151,7 +151,14 @@ def make(
         state, metrics = world.update(gradient_step, state, rollout, key)
         return state, metrics | {"epsilon": epsilon_at(state.steps, epsilon_start, epsilon_end, epsilon_steps)}
 
-    return Agent(unroll, num_envs, objective.contexts, init, begin, act, update, world.report)
+    def adopt(state: EpsilonState, learned: EpsilonState) -> EpsilonState:
+        state = world.adopt(state, learned)
+        return state._replace(
+            learner=soft.adopted(state.learner, learned.learner),
+            explorer=soft.adopted(state.explorer, learned.explorer),
+        )
+
+    return Agent(unroll, num_envs, objective.contexts, init, begin, act, update, world.report, adopt)
 
 
 def epsilon_at(steps: Array, start: float, end: float, duration: int) -> Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from infojax.agents import parts
+from infojax.agents.adoption import same_kind, take, take_if_fits
 from infojax.nets.statistics import normalize, observe_statistics, running_statistics
 from infojax.types import (
     Array,
@@ -69,6 +70,7 @@ class Experience(NamedTuple):
     see: Callable[[Any, Minibatch], Seen]
     update: Callable[..., tuple[Any, Metrics]]  # (gradient_step, state, rollout, key)
     report: Callable[[Any, Rollout], Metrics]
+    adopt: Callable[[Any, Any], Any]  # (state, learned)
 
 
 def experience(
@@ -106,6 +108,10 @@ def experience(
 
     def sight(state: Any, observation: Array) -> Array:
         return normalize(state.statistics, observation) if normalize_observations else observation
+
+    def transitions(state: Any, rollout: Rollout) -> Transition:
+        """[T·B, …], observations raw; contexts evolve by what the learner saw when it acted."""
+        return parts.transitions_of(rollout, objective, state.objective, lambda observation: sight(state, observation))
 
     def normalized(state: Any, transitions: Transition) -> Transition:
         return transitions._replace(
@@ -168,7 +174,7 @@ def experience(
         if normalize_observations:
             fresh = rollout.observation.reshape(-1, *spec.observation_shape)
             statistics = observe_statistics(statistics, fresh)
-        raw = parts.transitions_of(rollout, objective, state.objective)
+        raw = transitions(state, rollout)
         state = state._replace(statistics=statistics, steps=state.steps + block)
         replay = parts.insert(state.replay, packing.pack(raw))
         observed = objective.observe(state.objective, normalized(state, raw))
@@ -192,9 +198,16 @@ def experience(
 
     def report(state: Any, rollout: Rollout) -> Metrics:
         """What the objective says of the second halves of the episodes, one episode per column."""
-        transitions = normalized(state, parts.transitions_of(rollout, objective, state.objective))
         where = second_half(episode_mask(rollout.terminated, rollout.truncated)).reshape(-1)
-        return objective.report(state.objective, transitions, where)
+        return objective.report(state.objective, normalized(state, transitions(state, rollout)), where)
+
+    def adopt(state: Any, learned: Any) -> Any:
+        """`state` with the statistics and, where they fit, the objective's models of another run."""
+        same_kind(state, learned)
+        return state._replace(
+            statistics=take(state.statistics, learned.statistics, "statistics of observations"),
+            objective=take_if_fits(state.objective, learned.objective),
+        )
 
     return Experience(
         action_range=action_range,
@@ -208,4 +221,5 @@ def experience(
         see=see,
         update=update,
         report=report,
+        adopt=adopt,
     )

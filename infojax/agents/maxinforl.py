@@ -251,5 +251,9 @@ def make(
     def update(state: MaxInfoRLState, rollout: Rollout, key: Key) -> tuple[MaxInfoRLState, Metrics]:
         return world.update(gradient_step, state, rollout, key)
 
+    def adopt(state: MaxInfoRLState, learned: MaxInfoRLState) -> MaxInfoRLState:
+        state = world.adopt(state, learned)
+        return state._replace(learner=soft.adopted(state.learner, learned.learner))
+
     act = soft.acting(world, learner)
-    return Agent(unroll, num_envs, objective.contexts, init, world.begin, act, update, world.report)
+    return Agent(unroll, num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)

@@ -1,5 +1,6 @@
 """Parts that learners share: a ring buffer, the range of actions, contexts of a rollout."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -92,15 +93,20 @@ def packing(spec: EnvSpec, objective: Objective) -> Packing:
     return Packing(tuple(shapes[n] for n in Transition._fields if n != "next_context" or store), store)
 
 
-def transitions_of(rollout: Rollout, objective: Objective, objective_state: Any) -> Transition:
-    """[T, B, …] steps as [T·B, …] transitions; the next context follows from the observation before a reset."""
+def transitions_of(
+    rollout: Rollout, objective: Objective, objective_state: Any, sight: Callable[[Array], Array] = lambda seen: seen
+) -> Transition:
+    """[T, B, …] steps as [T·B, …] transitions; the next context follows from the observation before a reset.
+
+    `sight` is how the learner sees observations, where those of the rollout are raw: contexts evolve by what is seen.
+    """
     flat = jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), rollout)
     context = flat.extras["context"]
     if objective.advance is keep_context:
         next_context = context
     else:
         next_context = jax.vmap(objective.advance, in_axes=(None, 0, 0))(
-            objective_state, context, flat.next_observation
+            objective_state, context, sight(flat.next_observation)
         )
     return Transition(
         observation=flat.observation,

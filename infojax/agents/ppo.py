@@ -23,6 +23,7 @@ import optax
 
 from infojax.agents import parts
 from infojax.agents import policy_gradient as pg
+from infojax.agents.adoption import same_kind, take, take_if_fits
 from infojax.nets.inputs import observation_features, observation_size
 from infojax.nets.mlp import Activation
 from infojax.nets.statistics import RunningStatistics, normalize, observe_statistics, running_statistics
@@ -317,7 +318,18 @@ def make(
         where = second_half(episode_mask(rollout.terminated, rollout.truncated)).reshape(-1)
         return objective.report(state.objective, normalized(state, rollout), where)
 
-    return Agent(unroll, num_envs, objective.contexts, init, begin, act, update, report)
+    def adopt(state: PPOState, learned: PPOState) -> PPOState:
+        """Networks, statistics and, where they fit, the objective's models of another run; a new optimiser."""
+        same_kind(state, learned)
+        return state._replace(
+            parameters=take(state.parameters, learned.parameters, "policy and values"),
+            statistics=take(state.statistics, learned.statistics, "statistics of observations"),
+            reward_scale=take_if_fits(state.reward_scale, learned.reward_scale),
+            intrinsic_scale=take_if_fits(state.intrinsic_scale, learned.intrinsic_scale),
+            objective=take_if_fits(state.objective, learned.objective),
+        )
+
+    return Agent(unroll, num_envs, objective.contexts, init, begin, act, update, report, adopt)
 
 
 def _ends(columns: dict[str, int]) -> list[int]:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from infojax.agents.adoption import take
 from infojax.agents.experience import Carry, Experience, Minibatch, Seen
 from infojax.info import gaussian
 from infojax.nets.ensemble import choose_members
@@ -41,6 +42,15 @@ class LearnerState(NamedTuple):
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
     temperature_optimizer: optax.OptState
+
+
+def adopted(fresh: LearnerState, learned: LearnerState) -> LearnerState:
+    """`fresh` with the networks of `learned`; optimisers and temperature start anew."""
+    return fresh._replace(
+        actor=take(fresh.actor, learned.actor, "actor"),
+        critic=take(fresh.critic, learned.critic, "critics"),
+        target_critic=take(fresh.target_critic, learned.target_critic, "target critics"),
+    )
 
 
 class Learner(NamedTuple):

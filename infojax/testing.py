@@ -148,36 +148,34 @@ def check_objective(objective: Objective, spec: Any) -> None:
 
 def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> None:
     """Protocol, one compilation, seeds by map and vmap against single runs, checkpoint round trip, export."""
-    # Compiling is what costs: on such small networks the compiler need not try hard.
-    with unoptimised():
-        loops = {
-            "single": device_loop(agent, environment, iterations, 1, "vmap"),
-            "vmap": device_loop(agent, environment, iterations, 2, "vmap"),
-            "map": device_loop(agent, environment, iterations, 2, "map"),
-        }
-        state = loops["single"].init([4])
-        state, metrics = loops["single"].chunk(state)
-        single = jax.device_get(_words(state))
-        assert all(np.isfinite(np.asarray(value)).all() for name, value in metrics.items() if "episode_" not in name), (
-            metrics
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            store = checkpoints(Path(folder) / "checkpoints", keep=1)
-            store.save(1, state, [], {}, 0.0)
-            restored = store.restore(loops["single"].init([4]))
-            store.close()
-        assert restored is not None
-        _identical(single, jax.device_get(_words(restored.state)), "the state after a checkpoint")
-        count = compilations(lambda: [loops["single"].chunk(restored.state) for _ in range(1)])
-        assert count == 0, f"the second chunk compiled {count} programs more"
+    loops = {
+        "single": device_loop(agent, environment, iterations, 1, "vmap"),
+        "vmap": device_loop(agent, environment, iterations, 2, "vmap"),
+        "map": device_loop(agent, environment, iterations, 2, "map"),
+    }
+    state = loops["single"].init([4])
+    state, metrics = loops["single"].chunk(state)
+    single = jax.device_get(_words(state))
+    assert all(np.isfinite(np.asarray(value)).all() for name, value in metrics.items() if "episode_" not in name), (
+        metrics
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = checkpoints(Path(folder) / "checkpoints", keep=1)
+        store.save(1, state, [], {}, 0.0)
+        restored = store.restore(loops["single"].init([4]))
+        store.close()
+    assert restored is not None
+    _identical(single, jax.device_get(_words(restored.state)), "the state after a checkpoint")
+    count = compilations(lambda: [loops["single"].chunk(restored.state) for _ in range(1)])
+    assert count == 0, f"the second chunk compiled {count} programs more"
 
-        for how in ("map", "vmap"):
-            several, _ = loops[how].chunk(loops[how].init([3, 4]))
-            second = jax.tree.map(lambda leaf: leaf[1:], jax.device_get(_words(several)))
-            if how == "map":
-                _identical(single, second, "member 1 of a mapped run")
-            else:
-                jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
+    for how in ("map", "vmap"):
+        several, _ = loops[how].chunk(loops[how].init([3, 4]))
+        second = jax.tree.map(lambda leaf: leaf[1:], jax.device_get(_words(several)))
+        if how == "map":
+            _identical(single, second, "member 1 of a mapped run")
+        else:
+            jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
 
 
 def check_estimator(

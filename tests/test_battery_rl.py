@@ -1,0 +1,141 @@
+"""The common battery over every agent, objective and environment of the package, found by their folders."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infojax import testing
+from infojax.run import config as configuration
+from infojax.run.loop import device_loop
+from infojax.types import EnvSpec
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+# Whatever an agent or its objective calls its sizes, they are tiny here.
+AGENT = {
+    "num_envs": 4,
+    "batch_size": 8,
+    "hidden_sizes": [8],
+    "model_hidden_sizes": [8],
+    "replay_capacity": 64,
+    "random_steps": 0,
+    "learning_starts": 0,
+    "updates_per_step": 0.5,
+    "actor_period": 1,
+    "epochs": 2,
+    "minibatches": 2,
+    "minibatch_size": 16,
+    "round_length": 4,
+    "members": 2,
+}
+OBJECTIVE = {
+    "hidden_sizes": [8],
+    "num_skills": 4,
+    "feature_size": 8,
+    "members": 2,
+    "skill": 1,
+    "k": 3,
+    "latent_size": 2,
+}
+UNROLL = {"adversarial_surprise": 16, "ppo": 8, "latent_bayesian_surprise": 8}
+
+
+def names(group):
+    return sorted(str(path.relative_to(CONFIGS / group).with_suffix("")) for path in (CONFIGS / group).rglob("*.yaml"))
+
+
+def built(agent, env, *words, episode_length=8):
+    """The choice, with every size that it has made tiny."""
+    choice = [f"agent={agent}", f"env={env}", *words]
+    if not any(word.startswith("objective=") for word in words) and agent in ("sac", "ppo"):
+        choice.append("objective=none")
+    config = configuration.compose([*choice, "total_steps=64"])
+    sizes = {"agent": AGENT | {"unroll": UNROLL.get(agent, 2)}, "objective": OBJECTIVE, "env": {}}
+    if "episode_length" in config["env"]:
+        sizes["env"]["episode_length"] = episode_length
+    for section, tiny in sizes.items():
+        config[section] |= {key: value for key, value in tiny.items() if key in config[section]}
+    return configuration.build(config)
+
+
+def traces(made):
+    """A chunk keeps the layout of the loop's state; nothing is compiled."""
+    loop = device_loop(made.agent, made.environment, 1, 1, "vmap")
+    state = jax.eval_shape(lambda: loop.init([0]))
+    after, _ = jax.eval_shape(loop.chunk, state)
+    testing.same_layout(state, after, "the loop's state")
+
+
+WITH_A_FILE = [name for name in names("agent") if "_target_:" in (CONFIGS / "agent" / f"{name}.yaml").read_text()]
+
+
+@pytest.mark.parametrize("name", [*WITH_A_FILE, "latent_bayesian_surprise"])
+def test_agents(name):
+    """The whole battery: for learners, and for the preset whose models live in the objective's state."""
+    made = built(name, "maze/open", episode_length=16)
+    testing.check_agent(made.agent, made.environment)
+
+
+@pytest.mark.parametrize("name", sorted({*names("agent")} - {*WITH_A_FILE, "latent_bayesian_surprise"}))
+def test_presets(name):
+    """What composes a learner and an objective, both of which the battery has: traced."""
+    traces(built(name, "maze/open", episode_length=16))
+
+
+@pytest.mark.parametrize("name", ["ppo", "latent_bayesian_surprise", "adversarial_surprise"])
+def test_agents_with_discrete_actions_and_symbols(name):
+    """Traced: what they compute is tested elsewhere."""
+    traces(built(name, "rooms/mixed", episode_length=16))
+
+
+@pytest.mark.parametrize("name", names("objective"))
+def test_objectives(name):
+    made = built("sac", "maze/open", f"objective={name}")
+    testing.check_objective(made.objective, made.environment.spec)
+
+
+@pytest.mark.parametrize("name", names("objective"))
+def test_objectives_under_ppo(name):
+    """Every objective under PPO, on symbols and discrete actions where it can: two updates, finite, compiled once."""
+    env = "maze/open" if name.startswith("diayn") else "rooms/mixed"
+    made = built("ppo", env, f"objective={name}")
+    with testing.unoptimised():
+        loop = device_loop(made.agent, made.environment, 1, 1, "vmap")
+        state, metrics = loop.chunk(loop.init([0]))
+        finite = [np.isfinite(np.asarray(value)).all() for key, value in metrics.items() if "episode_" not in key]
+        assert all(value for value in finite), metrics
+        assert testing.compilations(lambda: loop.chunk(state)) == 0
+
+
+@pytest.mark.parametrize("name", names("objective"))
+def test_objectives_under_sac(name):
+    """Every objective under SAC; traced, since the battery runs each by itself."""
+    traces(built("sac", "maze/open", f"objective={name}"))
+
+
+ENVIRONMENTS = [name for name in names("env") if not name.startswith(("gymnasium/", "brax/", "probe/"))]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments(name):
+    made = configuration.build(configuration.compose([f"env={name}", "agent=ppo", "objective=none"]))
+    with testing.unoptimised():
+        testing.check_environment(made.environment)
+
+
+def test_symbols_are_what_the_spec_says():
+    """The inputs of networks: one-hot per entry, flat, and as they are where they are numbers."""
+    from infojax.nets import inputs
+
+    spec = EnvSpec((2, 2), (), 3, (), (), 5, num_categories=4)
+    observation = jnp.asarray([[[0.0, 3.0], [1.0, 2.0]]])
+    found = np.asarray(inputs.observation_features(spec, observation))
+    assert found.shape == (1, inputs.observation_size(spec)) == (1, 16)
+    np.testing.assert_array_equal(found.reshape(4, 4).argmax(-1), [0, 3, 1, 2])
+    np.testing.assert_array_equal(found.sum(), 4)
+    plain = spec._replace(num_categories=None, action_shape=(2,), num_actions=None)
+    np.testing.assert_array_equal(inputs.observation_features(plain, observation), [[0.0, 3.0, 1.0, 2.0]])
+    np.testing.assert_array_equal(inputs.action_features(spec, jnp.asarray([2, 0])), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(inputs.action_features(plain, jnp.ones((3, 2))), np.ones((3, 2)))

@@ -36,7 +36,8 @@ print("equal and apart")
 
 
 def test_seeds_over_two_devices():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = {"XLA_FLAGS": f"{given} --xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, **flags}, capture_output=True, text=True, timeout=300
     )

@@ -183,7 +183,8 @@ def test_the_second_pass_of_deyo_has_the_statistics_of_the_certain_rows_alone():
     after = jax.nn.softmax(model.apply(model.variables, destroyed[certain])[0])
     label = np.argmax(predicted, axis=1)
     rows = np.arange(len(certain))
-    np.testing.assert_allclose(adapted.info["plpd"][certain], predicted[rows, label] - after[rows, label], atol=1e-6)
+    expected = predicted[rows, label] - after[rows, label]
+    np.testing.assert_allclose(adapted.info["plpd"][certain], expected, rtol=1e-4, atol=5e-6)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 1), (2, 16, 12, 3)])

@@ -7,6 +7,7 @@ import pytest
 
 from infojax import testing
 from infojax.agents import sac
+from infojax.agents.experience import Carry
 from infojax.envs import maze, probe
 from infojax.objectives import diayn, none
 from infojax.run import loop
@@ -32,7 +33,7 @@ def recorder(num_envs=3, unroll=4):
         return carry, jnp.zeros((1,)), {"context": carry.context}
 
     def begin(state, key):
-        return sac.Carry(jax.random.uniform(key, (1,)))
+        return Carry(jax.random.uniform(key, (1,)))
 
     def update(state, rollout, key):
         return rollout, {}

@@ -71,9 +71,8 @@ def main() -> None:
         )
         for name, one in objectives.items()
     }
-    print(
-        "| objective | microseconds of CPU a step | over latent Bayesian surprise | numbers in its state |\n|---|---|---|---|"
-    )
+    print("| objective | microseconds of CPU a step | over latent Bayesian surprise | numbers in its state |")
+    print("|---|---|---|---|")
     first = next(iter(found.values()))
     for name, value in found.items():
         print(f"| {name} | {value:.1f} | {value / first:.2f} | {sizes[name]:,} |")

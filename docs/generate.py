@@ -79,13 +79,18 @@ def main() -> None:
     }
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
-    with (OUT / "benchmarks.md").open("a") as page:
+    with (OUT / "benchmarks.md").open("a") as file:
         for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives")):
             results = (ROOT / "benchmarks" / room / "results.md").read_text()
-            page.write(f"\n## {heading}: the last measurement\n\n{results}")
+            file.write(f"\n## {heading}: the last measurement\n\n{results}")
     study = ROOT / "experiments" / "estimate"
     table = (study / "table.md").read_text()
     (OUT / "estimates.md").write_text(f"{relinked((study / 'README.md').read_text())}\n## Each estimate\n\n{table}")
+    for study in (ROOT / "experiments").glob("*/README.md"):
+        if study.parent.name != "estimate":  # which has a page of its own, above
+            page = OUT / study.parent.name / "README.md"
+            page.parent.mkdir()
+            page.write_text(re.sub(r"\[([^]]+)\]\(table\.md\)", r"\1", study.read_text()))
     (OUT / "configurations.md").write_text(configurations())
     for room, title in ROOMS.items():
         (OUT / "api" / f"{room}.md").write_text(reference(room, title))

@@ -278,7 +278,8 @@ def test_the_objective_observes_once_and_learns_after_it_has_rewarded(learned):
 def test_the_learning_rate_falls_to_nothing(learned):
     _, update, state, data, after, _ = learned
     late, _ = update(state._replace(steps=jnp.int32(100)), data, jax.random.key(2))
-    jax.tree.map(np.testing.assert_array_equal, late.parameters, state.parameters)
+    # To rounding: what is fused with a step of nothing may be rounded otherwise.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), late.parameters, state.parameters)
     half, _ = update(state._replace(steps=jnp.int32(62)), data, jax.random.key(2))
 
     def moved(now):

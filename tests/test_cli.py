@@ -51,9 +51,9 @@ WRONG = [
     ("hydra/launcher=nobody", "hydra/launcher=nobody is not installed"),
     ("env/maze=u", "write env=maze/u"),
     ("agents=sac", "agents does not exist; did you mean agent?"),
-    ("agent=null", "agent=null chooses nothing; write agent=NAME; there are diayn"),
-    ("agent=3", "agent=3 chooses nothing; write agent=NAME; there are diayn"),
-    ("~agent", "agent is null; choose one by agent=NAME; there are diayn"),
+    ("agent=null", "agent=null chooses nothing; write agent=NAME; there are adversarial_surprise, diayn"),
+    ("agent=3", "agent=3 chooses nothing; write agent=NAME; there are adversarial_surprise, diayn"),
+    ("~agent", "agent is null; choose one by agent=NAME; there are adversarial_surprise, diayn"),
     # keys
     ("agent.num_skil=3", "agent.num_skil does not exist; did you mean objective.num_skills"),
     ("agent.batchsize=3", "agent.batchsize does not exist; did you mean agent.batch_size?"),
@@ -96,7 +96,7 @@ WRONG = [
     ("num_seeds=0", "num_seeds=0 is out of range"),
     ("checkpoint.keep=0", "checkpoint.keep=0 is out of range"),
     # syntax
-    ("agent=", "agent= chooses nothing; write agent=NAME; there are diayn"),
+    ("agent=", "agent= chooses nothing; write agent=NAME; there are adversarial_surprise, diayn"),
     ("foo", "foo is not of the form KEY=VALUE"),
     ("estimator=ksg", "estimator does not exist in infojax train, which chooses agent, objective, env and experiment"),
     ("diayn", "did you mean agent=diayn or objective=diayn?"),

@@ -1,13 +1,13 @@
 # Everything a fresh machine with Python 3.11 and make needs. Each target makes what it stands on.
 #   make run      trains the default experiment and shows what it learned
-#   make test     runs all tests
+#   make test     runs the tests; make test-all runs all of them
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?=
 ARGS ?=
 
-.PHONY: install run test lint format types docs dist docker-lint clean
+.PHONY: install run test test-all lint format types docs dist docker-lint clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ run: $(VENV)/.base
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# With the batteries of all methods and estimators, of which `test` takes one of each kind.
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -25,7 +25,11 @@ def test_every_estimator_has_a_configuration():
     assert set(makes) <= set(NAMES)  # the other names are presets
 
 
-@pytest.mark.parametrize("name", NAMES)
+# One trained by samples with a memory, one by scores: the others, which differ by their bound, are slow.
+SLOW = set(TRAINED) - {"mine", "minde"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
 def test_the_battery(name):
     words = [
         f"estimator={name}",

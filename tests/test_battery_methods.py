@@ -27,7 +27,18 @@ def make(name, model):
     return getattr(importlib.import_module(module), function)(model, **given)
 
 
-@pytest.mark.parametrize("name", [name for name, settings in FILES.items() if "_target_" in settings])
+# One of each kind in every run of the tests; the others, which vary these, are slow.
+KINDS = ("cotta", "deyo", "eata", "lame", "norm", "sar", "source", "t3a", "tent")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
+        for name, settings in FILES.items()
+        if "_target_" in settings
+    ],
+)
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_methods(name, norm):
     if norm == "group" and name not in ("tent", "eata", "deyo"):

@@ -166,13 +166,22 @@ def test_which_ones_are_bounds():
             assert importlib.import_module(f"infojax.estimators.{name}").make().bound == bound
 
 
-@pytest.mark.parametrize("name", LOWER + NEITHER)
-def test_what_is_right_is_trusted_and_what_is_wrong_is_not(fits, name):
+FEW = ("infonce", "mine", "minde")  # the others share their training and their checks
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FEW else pytest.mark.slow) for name in LOWER + NEITHER]
+)
+def test_what_is_right_is_trusted(fits, name):
     found = fits[name](jax.random.key(2), *normal_pairs(2000))
     assert found.value == pytest.approx(INFORMATION, abs=0.06)
     low, high = found.interval
     assert low < found.value < high < low + 0.2
     assert bool(found.trusted), parts.why(found)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_what_is_wrong_is_not_trusted_and_nothing_is_nothing(fits, name):
     # A band with edges: smooth critics of 2,000 samples see less than neighbours do.
     x, y = (jnp.asarray(a, jnp.float32) for a in bmi.make(task="1v1-additive-0.1").sample(1, 2000))
     sharp = fits[name](jax.random.key(2), x, y)

@@ -31,12 +31,13 @@ install: $(VENV)/.base
 run: $(VENV)/.base
 	$(BIN)/infojax train experiment=default $(ARGS)
 
+# Each worker takes half of the files: tests of one file share fixtures and what they compile.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 # With the batteries of all methods and estimators, of which `test` takes one of each kind.
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -166,7 +166,7 @@ def test_which_ones_are_bounds():
             assert importlib.import_module(f"infojax.estimators.{name}").make().bound == bound
 
 
-FEW = ("infonce", "mine", "minde")  # the others share their training and their checks
+FEW = ("infonce", "mine")  # the others share their checks, and but for minde their training
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_right_is_trusted(fits, name):
     assert bool(found.trusted), parts.why(found)
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [*FEW, pytest.param("minde", marks=pytest.mark.slow)])
 def test_what_is_wrong_is_not_trusted_and_nothing_is_nothing(fits, name):
     # A band with edges: smooth critics of 2,000 samples see less than neighbours do.
     x, y = (jnp.asarray(a, jnp.float32) for a in bmi.make(task="1v1-additive-0.1").sample(1, 2000))

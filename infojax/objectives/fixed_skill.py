@@ -7,18 +7,8 @@ initialization"): the trained networks take observation and skill, so that who s
 import jax
 import jax.numpy as jnp
 
-from infojax.types import (
-    Array,
-    Count,
-    EnvSpec,
-    Key,
-    Metrics,
-    NonNegativeInt,
-    Objective,
-    Transition,
-    UserError,
-    keep_context,
-)
+from infojax.objectives import none
+from infojax.types import Count, EnvSpec, NonNegativeInt, Objective, UserError
 
 
 def make(spec: EnvSpec, *, num_skills: Count | None = None, skill: NonNegativeInt | None = None) -> Objective:
@@ -32,20 +22,9 @@ def make(spec: EnvSpec, *, num_skills: Count | None = None, skill: NonNegativeIn
         raise UserError(f"objective.skill={skill} must be one of the {num_skills} skills, 0 to {num_skills - 1}")
     held = jax.nn.one_hot(skill, num_skills, dtype=jnp.float32)
 
-    def update(state: tuple[()], transitions: Transition, key: Key) -> tuple[tuple[()], Metrics]:
-        return state, {}
-
-    def report(state: tuple[()], transitions: Transition, where: Array | None = None) -> Metrics:
-        return {}
-
-    return Objective(
+    # A reward of its own, though it is 0 as well: learners then keep the value head that the trained agent has for it.
+    return none.make(spec)._replace(
         context_size=num_skills,
-        contexts=None,
-        init=lambda key: (),
         context=lambda state, key: held,
-        advance=keep_context,
         reward=lambda state, transitions: jnp.zeros_like(transitions.reward),
-        observe=lambda state, transitions: state,
-        update=update,
-        report=report,
     )

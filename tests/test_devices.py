@@ -10,7 +10,7 @@ import jax, numpy as np
 from infojax.agents import sac
 from infojax.envs import maze
 from infojax.objectives import diayn
-from infojax.run import loop
+from infojax.run import loop, mesh
 
 assert jax.device_count() == 2
 environment = maze.make(layout="open", episode_length=5)
@@ -26,8 +26,8 @@ for left, right in zip(jax.tree.leaves(state.agent), jax.tree.leaves(single.agen
     np.testing.assert_array_equal(np.asarray(left)[1:], np.asarray(right))
 
 one_seed = loop.device_chunk(agent, environment, 3)
-mapped = loop.over_seeds(lambda state: one_seed(state, loop.Pool(state.env, state.timestep.observation)),
-                         loop.seed_mesh(2), "vmap")
+mapped = mesh.over_seeds(lambda state: one_seed(state, loop.Pool(state.env, state.timestep.observation)),
+                         mesh.seed_mesh(2), "vmap")
 text = mapped.lower(state).compile().as_text()
 found = re.findall("all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter", text)
 assert not found, found

@@ -13,7 +13,8 @@ import numpy as np
 
 from infojax.run import coverage
 from infojax.run.diagnostics import diagnose
-from infojax.run.loop import Seeds, act_all, host_rollout, opening, over_seeds, seed_mesh, select_environments
+from infojax.run.loop import act_all, host_rollout, opening, select_environments
+from infojax.run.mesh import Seeds, over_seeds, seed_mesh
 from infojax.types import (
     Agent,
     Array,

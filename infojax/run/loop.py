@@ -10,14 +10,15 @@ Leaves of the loop state carry a leading seed axis [S, …]; within one seed, B 
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from infojax.run import coverage
+from infojax.run.mesh import Seeds, over_seeds, seed_keys, seed_mesh
 from infojax.types import (
     Agent,
     Array,
@@ -30,8 +31,6 @@ from infojax.types import (
     Timestep,
     UserError,
 )
-
-Seeds = Literal["vmap", "map"]
 
 
 class LoopState(NamedTuple):
@@ -82,40 +81,6 @@ def strong(tree: Any) -> Any:
 
 def _weak(leaf: Any) -> bool:
     return bool(getattr(leaf, "weak_type", False))
-
-
-def seed_mesh(num_seeds: int) -> Mesh:
-    """A mesh over as many devices as divide the seeds evenly."""
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if num_seeds % n == 0)
-    return jax.make_mesh((count,), ("seed",), devices=devices[:count], axis_types=(AxisType.Auto,))
-
-
-def over_seeds(function: Callable[..., Any], mesh: Mesh, seeds: Seeds, donate: bool = False) -> Callable[..., Any]:
-    """Jit `function` of one seed over a leading seed axis of all its arguments.
-
-    One seed on a device runs unbatched; several run by `vmap`, fast and equal to rounding, or by `lax.map`, one after
-    the other and bit for bit the single run.
-    """
-
-    def local(*arguments: Any) -> Any:
-        count = jax.tree.leaves(arguments)[0].shape[0]
-        if count == 1:
-            result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
-            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
-        if seeds == "vmap":
-            return jax.vmap(function)(*arguments)
-        return jax.lax.map(lambda packed: function(*packed), arguments)
-
-    axis = PartitionSpec("seed")
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=axis, out_specs=axis, check_vma=False)
-    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
-
-
-def seed_keys(seeds: Sequence[int], mesh: Mesh) -> Key:
-    """`key(seed)` of every seed, laid out over the mesh, so that member i of a run is the run of its seed alone."""
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    return jax.device_put(keys, NamedSharding(mesh, PartitionSpec("seed")))
 
 
 def act_once(agent: Agent, state: Any, carry: Any, timestep: Timestep, key: Key) -> tuple[Any, Array, dict[str, Array]]:

@@ -31,7 +31,8 @@ from infojax.run.directory import (
 )
 from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
 from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
-from infojax.run.loop import Loop, LoopState, device_loop, host_loop, over_seeds, seed_mesh
+from infojax.run.loop import Loop, LoopState, device_loop, host_loop
+from infojax.run.mesh import over_seeds, seed_mesh
 from infojax.run.report import figures
 from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
 

@@ -3,9 +3,11 @@
     iteration = scan(act, step; T) → update        chunk = scan(iteration, K)
 
 One seed is a pure function of (loop state, pool of initial states). Seeds are mapped over it by `vmap` or `lax.map`
-under `shard_map`, with no communication. Nothing in here prints, writes or calls back.
+under `shard_map`, with no communication between them. Nothing in here prints, writes or calls back.
 
-Leaves of the loop state carry a leading seed axis [S, …]; within one seed, B environments [B, …].
+Leaves of the loop state carry a leading seed axis [S, …]; within one seed, B environments [B, …]. Where the data of a
+seed is spread over D shards (`EnvSpec.data_shards`) they carry two, [S, D, …]: each shard has its own environments and
+replay, and a copy of what is learned, the same in all because every gradient and every statistic is averaged over them.
 """
 
 import math
@@ -15,10 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from infojax.run import coverage
-from infojax.run.mesh import Seeds, over_seeds, seed_keys, seed_mesh
+from infojax.run.mesh import Seeds, over_seeds, over_shards, place, seed_keys, seed_mesh
 from infojax.types import (
     Agent,
     Array,
@@ -30,6 +32,7 @@ from infojax.types import (
     Rollout,
     Timestep,
     UserError,
+    shard_key,
 )
 
 
@@ -115,6 +118,8 @@ def opening(observation: Array) -> Timestep:
 def opening_state(agent: Agent, spec: EnvSpec, env_state: Any, observation: Array, root: Key) -> LoopState:
     """The loop before its first chunk."""
     agent_key, carry_key, loop_key = jax.random.split(jax.random.fold_in(root, 0), 3)
+    # Shards begin with the same agent and go their own ways from there.
+    carry_key, loop_key = shard_key(spec, carry_key), shard_key(spec, loop_key)
     state = agent.init(agent_key)
     keys = jax.random.split(carry_key, agent.num_envs)
     return LoopState(
@@ -131,18 +136,25 @@ def opening_state(agent: Agent, spec: EnvSpec, env_state: Any, observation: Arra
     )
 
 
-def _chunk_metrics(metrics: Metrics, episodes: Episodes, measures: Metrics) -> Metrics:
+def _chunk_metrics(metrics: Metrics, episodes: Episodes, measures: Metrics, axis: tuple[str, ...] | None) -> Metrics:
     """Means over a chunk; without a finished episode there is no return to tell, hence NaN."""
-    count = jnp.sum(episodes.number)
 
-    def per_episode(total: Array) -> Array:
-        return jnp.where(count > 0, jnp.sum(total) / jnp.maximum(count, 1), jnp.nan)
+    def total(values: Array) -> Array:
+        return jnp.sum(values) if axis is None else jax.lax.psum(jnp.sum(values), axis)
+
+    def mean(values: Array) -> Array:
+        return jnp.mean(values) if axis is None else jax.lax.pmean(jnp.mean(values), axis)
+
+    count = total(episodes.number)
+
+    def per_episode(values: Array) -> Array:
+        return jnp.where(count > 0, total(values) / jnp.maximum(count, 1), jnp.nan)
 
     twice = sorted(set(metrics) & {*measures, *(f"{name}_at_end" for name in measures)})
     if twice:
         raise UserError(f"the agent and the environment both report {', '.join(twice)}; rename one of them")
     return (
-        {f"train/{name}": jnp.mean(value) for name, value in (metrics | measures).items()}
+        {f"train/{name}": mean(value) for name, value in (metrics | measures).items()}
         | {f"train/{name}_at_end": per_episode(value) for name, value in episodes.measures.items()}
         | {
             "train/episode_return": per_episode(episodes.returns),
@@ -234,8 +246,11 @@ def device_chunk(
 
         loop = (state, jnp.zeros((), jnp.int32))
         (state, _), found = jax.lax.scan(iteration, loop, None, length=iterations)
-        values = _chunk_metrics(*found)
+        values = _chunk_metrics(*found, spec.data_axis)
         if spec.position_names:
+            if spec.data_axis is not None:  # what any shard has visited
+                visited = jax.lax.pmax(state.visited.astype(jnp.int32), spec.data_axis) > 0
+                state = state._replace(visited=visited)
             values["train/coverage"] = coverage.share(state.visited)
         return state._replace(chunk=state.chunk + 1), values
 
@@ -251,13 +266,23 @@ def pool_size(agent: Agent, environment: Environment, iterations: int) -> int:
     return agent.num_envs * (math.ceil(steps / environment.spec.shortest_episode) + 1)
 
 
-def device_loop(agent: Agent, environment: Environment, iterations: int, num_seeds: int, seeds: Seeds) -> Loop:
-    """The loop of an environment on the device."""
-    mesh = seed_mesh(num_seeds)
+class DevicePrograms(NamedTuple):
+    """The jitted functions of an environment on the device; leaves carry the seed axis."""
+
+    pool: Callable[[Key, Array], Pool]  # (roots, numbers of the chunks)
+    init: Callable[[Key, Pool], LoopState]
+    chunk: Callable[[LoopState, Pool], tuple[LoopState, Metrics]]  # takes the state's memory
+
+
+def device_programs(
+    agent: Agent, environment: Environment, iterations: int, mesh: Mesh, seeds: Seeds
+) -> DevicePrograms:
+    """What a run on the device compiles, over the seeds on a mesh."""
     size = pool_size(agent, environment, iterations)
 
     def make_pool(root: Key, chunk: Array) -> Pool:
-        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(root, 1), chunk), size)
+        key = shard_key(environment.spec, jax.random.fold_in(jax.random.fold_in(root, 1), chunk))
+        keys = jax.random.split(key, size)
         return Pool(*strong(jax.vmap(environment.reset)(keys)))
 
     def init(root: Key, pool: Pool) -> LoopState:
@@ -265,25 +290,48 @@ def device_loop(agent: Agent, environment: Environment, iterations: int, num_see
         first = jax.tree.map(lambda leaf: leaf[: agent.num_envs], pool)
         return strong(opening_state(agent, environment.spec, first.env, first.observation, root))
 
-    run_pool = over_seeds(make_pool, mesh, seeds)
-    run_init = over_seeds(init, mesh, seeds)
-    run_chunk = over_seeds(device_chunk(agent, environment, iterations), mesh, seeds, donate=True)
+    return DevicePrograms(
+        pool=over_shards(make_pool, mesh, seeds),
+        init=over_shards(init, mesh, seeds),
+        chunk=over_shards(device_chunk(agent, environment, iterations), mesh, seeds, ("shard", "seed"), donate=True),
+    )
+
+
+def device_loop(
+    agent: Agent,
+    environment: Environment,
+    iterations: int,
+    num_seeds: int,
+    seeds: Seeds,
+    devices: Sequence[jax.Device] | None = None,
+) -> Loop:
+    """The loop of an environment on the device, on those of the machine or those given."""
+    shards = environment.spec.data_shards
+    mesh = seed_mesh(num_seeds, devices, shards)
+    run = device_programs(agent, environment, iterations, mesh, seeds)
 
     def start(seed_list: Sequence[int]) -> LoopState:
-        roots = seed_keys(seed_list, mesh)
-        before = jax.device_put(np.full((num_seeds,), -1, np.int32), NamedSharding(mesh, PartitionSpec("seed")))
-        return run_init(roots, run_pool(roots, before))
+        roots = seed_keys(seed_list, mesh, shards)
+        before = place(np.full((num_seeds, shards)[: roots.ndim], -1, np.int32), mesh)
+        return run.init(roots, run.pool(roots, before))
 
     def advance(state: LoopState) -> tuple[LoopState, Metrics]:
-        return run_chunk(state, run_pool(state.root, state.chunk))
+        return run.chunk(state, run.pool(state.root, state.chunk))
 
-    return Loop(start, advance, iterations * agent.unroll * agent.num_envs)
+    return Loop(start, advance, iterations * agent.unroll * agent.num_envs * shards)
 
 
-def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int, seeds: Seeds) -> Loop:
-    """The loop of environments on the host, one batch per seed: the same `act` and `update`, numpy in between."""
-    num_seeds, spec = len(batches), batches[0].spec
-    mesh = seed_mesh(num_seeds)
+class HostPrograms(NamedTuple):
+    """The jitted functions of environments on the host; leaves carry the seed axis."""
+
+    init: Callable[..., LoopState]  # (roots, observations)
+    act: Callable[..., tuple[LoopState, Array, dict[str, Array], Array]]  # (agent state, what moves, timestep)
+    update: Callable[..., tuple[Any, Key, Metrics]]  # (agent state, whose memory it takes, key, rollout)
+    visit: Callable[..., Array]  # (visited, positions)
+
+
+def host_programs(agent: Agent, spec: EnvSpec, mesh: Mesh, seeds: Seeds) -> HostPrograms:
+    """What a run on the host compiles, over the seeds on a mesh."""
 
     def init(root: Key, observation: Array) -> LoopState:
         return strong(opening_state(agent, spec, (), observation, root))
@@ -303,14 +351,29 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
     def visit(visited: Array, positions: Array) -> Array:
         return coverage.visit(spec, visited, positions)
 
-    run_init = over_seeds(init, mesh, seeds)
-    run_visit = over_seeds(visit, mesh, seeds)
-    run_act = over_seeds(act, mesh, seeds)
-    run_update = over_seeds(update, mesh, seeds, donate=True)
+    return HostPrograms(
+        init=over_seeds(init, mesh, seeds),
+        act=over_seeds(act, mesh, seeds),
+        update=over_seeds(update, mesh, seeds, donate=True),
+        visit=over_seeds(visit, mesh, seeds),
+    )
+
+
+def host_loop(
+    agent: Agent,
+    batches: Sequence[HostEnvironment],
+    iterations: int,
+    seeds: Seeds,
+    devices: Sequence[jax.Device] | None = None,
+) -> Loop:
+    """The loop of environments on the host, one batch per seed: the same `act` and `update`, numpy in between."""
+    num_seeds, spec = len(batches), batches[0].spec
+    mesh = seed_mesh(num_seeds, devices)
+    run = host_programs(agent, spec, mesh, seeds)
 
     def start(seed_list: Sequence[int]) -> LoopState:
         observation = np.stack([batch.reset(seed) for batch, seed in zip(batches, seed_list, strict=True)])
-        return run_init(seed_keys(seed_list, mesh), observation)
+        return run.init(seed_keys(seed_list, mesh), observation)
 
     def advance(state: LoopState) -> tuple[LoopState, Metrics]:
         agent_state, moving = state.agent, state._replace(agent=(), timestep=(), visited=())
@@ -321,7 +384,7 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
         for _ in range(iterations):
             records, positions = [], []
             for _ in range(agent.unroll):
-                moving, action, extras, _ = run_act(agent_state, moving, timestep)
+                moving, action, extras, _ = run.act(agent_state, moving, timestep)
                 actions = np.asarray(action)
                 results = [batch.step(actions[index]) for index, batch in enumerate(batches)]
                 after: Timestep = jax.tree.map(lambda *leaves: np.stack(leaves), *results)
@@ -332,9 +395,9 @@ def host_loop(agent: Agent, batches: Sequence[HostEnvironment], iterations: int,
                 for seed, env in np.argwhere(after.terminated | after.truncated):
                     ended[seed].append((float(total[seed, env]), int(step[seed, env])))
                     step[seed, env], total[seed, env] = 0, 0
-            agent_state, key, metrics = run_update(agent_state, moving.key, host_rollout(records))
+            agent_state, key, metrics = run.update(agent_state, moving.key, host_rollout(records))
             moving = moving._replace(key=key)
-            visited = run_visit(visited, np.stack(positions, axis=1).astype(np.float32))
+            visited = run.visit(visited, np.stack(positions, axis=1).astype(np.float32))
             collected.append(metrics)
         averages = {f"train/{n}": np.mean([np.asarray(m[n]) for m in collected], axis=0) for n in collected[0]}
         averages["train/episode_return"] = np.array([np.mean([r for r, _ in e]) if e else np.nan for e in ended])

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 EXTRAS ?=
 ARGS ?=
 
-.PHONY: install run test test-all lint format types docs dist docker-lint clean
+.PHONY: install run test test-all lint format types docs dist docker-lint cloud-lint sweep-joblib sweep-optuna sweep-submitit sweep-ray clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -39,9 +39,26 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow or not slow" $(ARGS)
 
+# Sweeps for real, each given twice, with jobs that fail and processes that are killed in the middle.
+sweep-joblib sweep-optuna sweep-submitit: sweep-%: $(VENV)/.test
+	$(BIN)/python tests/lanes/sweeps.py $*
+
+# Two nodes of a Ray cluster on loopback addresses, in an environment of their own: Ray is 400 MB. The launcher asks for
+# dashboards, AWS and an older cloudpickle, of which it needs none here.
+$(VENV)-ray/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet --constraint constraints.txt --editable . "ray<3"
+	$(VENV)-ray/bin/python -m pip install --quiet --no-deps hydra-ray-launcher==1.2.2
+	touch $@
+
+sweep-ray: $(VENV)-ray/.installed
+	$(VENV)-ray/bin/python tests/lanes/sweeps.py ray
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict configs experiments/cloud
+	$(BIN)/shellcheck .ci/run experiments/cloud/queued_resources/*.sh
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -66,5 +83,29 @@ dist: $(VENV)/.dev
 docker-lint: $(VENV)/.dev
 	$(BIN)/hadolint Dockerfile
 
+$(VENV)-sky/.installed:
+	$(PYTHON) -m venv $(VENV)-sky
+	$(VENV)-sky/bin/python -m pip install --quiet skypilot==0.14.1
+	touch $@
+
+$(VENV)-xpk/.installed:
+	$(PYTHON) -m venv $(VENV)-xpk
+	$(VENV)-xpk/bin/python -m pip install --quiet xpk==1.16.0
+	touch $@
+
+# What the tools themselves say of experiments/cloud: about 1 GB of them, each in an environment of its own; not in the gate.
+cloud-lint: $(VENV)/.dev $(VENV)-sky/.installed $(VENV)-xpk/.installed
+	$(BIN)/shellcheck --version | sed -n 2p
+	$(BIN)/shellcheck .ci/run experiments/cloud/queued_resources/*.sh
+	$(BIN)/yamllint --version
+	$(BIN)/yamllint --strict configs experiments/cloud
+	$(BIN)/hadolint --version
+	$(BIN)/hadolint Dockerfile
+	$(VENV)-sky/bin/python experiments/cloud/check.py sky
+	work=$$(mktemp -d) && trap 'rm -rf '$$work EXIT && \
+	$(BIN)/infojax sky experiments/cloud/skypilot/spot.yaml --output $$work/tasks env=maze/open agent=sac,diayn 'seed=range(2)' && \
+	$(VENV)-sky/bin/python experiments/cloud/check.py sky $$work/tasks/*.yaml
+	$(VENV)-xpk/bin/python experiments/cloud/check.py jobset
+
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-sky $(VENV)-xpk build dist site

@@ -11,6 +11,7 @@ import importlib
 import logging
 import math
 import os
+import shlex
 import sys
 import textwrap
 import traceback
@@ -328,6 +329,47 @@ def _report(words: list[str]) -> None:
     print(f"report: {report(run_dirs)}")
 
 
+# --- tasks for rented machines -----------------------------------------------------------------------------------
+
+
+def _sky(words: list[str]) -> None:
+    """One SkyPilot task for each job of a sweep."""
+    command = COMMANDS["sky"]
+    parser = argparse.ArgumentParser(
+        prog="infojax sky",
+        usage=f"infojax {command.usage}",
+        description=f"{command.purpose}; TASK.yaml has one line `infojax train … run_dir=/FOLDER/NAME`, whose words "
+        "each job replaces by its own.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("task", metavar="TASK.yaml", nargs="?", help="such as those in experiments/cloud/skypilot")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", help="as of infojax train -m, commas and range too"
+    )
+    parser.add_argument("--output", metavar="FOLDER", default="tasks", help="where the tasks go; default tasks")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder with configurations of your own")
+    parser.add_argument("-m", "--multirun", action="store_true", help="allowed, and always meant")
+
+    def refuse(message: str) -> NoReturn:
+        raise _Wrong(f"{message}; usage: infojax {command.usage}")
+
+    parser.error = refuse  # pyright: ignore[reportAttributeAccessIssue]
+    parsed = parser.parse_intermixed_args(words)
+    if parsed.task is None or "=" in parsed.task:
+        raise _Wrong(
+            "infojax sky needs a task file first, such as experiments/cloud/skypilot/spot.yaml; "
+            f"usage: infojax {command.usage}"
+        )
+    from infojax.run import cloud
+
+    paths = cloud.render(parsed.task, parsed.overrides, parsed.output, parsed.config_dir)
+    print("\n".join(str(path) for path in paths))
+    print(f"{len(paths)} task{'s' if len(paths) > 1 else ''}; launch them from the root of the repository:")
+    print(
+        f'  for task in {shlex.quote(parsed.output)}/*.yaml; do sky jobs launch -y -d --env BUCKET=NAME "$task"; done'
+    )
+
+
 COMMANDS = {
     "train": Command("train [KEY=VALUE …]", "train an agent, or go on where the same command was stopped", _train),
     "estimate": Command("estimate [KEY=VALUE …]", "estimate mutual information from samples, and judge it", _estimate),
@@ -335,6 +377,7 @@ COMMANDS = {
     "resume": Command("resume RUN_DIR", "go on with a stopped run, or show the result of a finished one", _resume),
     "evaluate": Command("evaluate RUN_DIR", "evaluate the newest checkpoint of a run", _evaluate),
     "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs, or of a sweep", _report),
+    "sky": Command("sky TASK.yaml [KEY=VALUE …]", "write one SkyPilot task for each job of a sweep", _sky),
 }
 TITLES = (
     (configuration.TRAIN, "agent", "agents"),

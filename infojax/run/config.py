@@ -28,6 +28,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from hydra import version as hydra_version
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -375,6 +376,20 @@ def spelt_out(words: Sequence[str], app: App, folders: Iterable[str | Path] = ()
     return [_spelt_out(given, app, list(folders)) for given in words]
 
 
+def jobs_of(words: Sequence[str], app: App, folders: Iterable[str | Path] = ()) -> list[list[str]]:
+    """The words of each job of a sweep: every combination of what names several values, in the order of `-m`.
+
+    Raises:
+        UserError: words that cannot be read.
+    """
+    folders = list(folders)
+    try:
+        overrides = OverridesParser.create().parse_overrides(spelt_out(words, app, folders))
+        return BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    except (*COMPOSITION_ERRORS, ValueError) as error:
+        raise _user_error(explain(error, words, folders, app)) from error
+
+
 def _spelt_out(given: str, app: App, folders: list[str | Path]) -> str:
     group, _, value = given.partition("=")
     if group not in app.groups or not value.startswith("glob("):
@@ -556,6 +571,22 @@ def build_adaptation(config: Mapping[str, Any]) -> BuiltAdaptation:
 
     made = {name: method(name) for name in methods}
     return BuiltAdaptation(make["model"](), imports, data, make["stream"](data), make["training"](), made)
+
+
+def check_parts(config: Mapping[str, Any]) -> None:
+    """Refuse what does not fit the `make`s that a configuration names; none of them is called.
+
+    Raises:
+        UserError: no such `make`, a key that it does not have, a value that it does not take.
+    """
+    app = app_of(config)
+    sections = {part: config.get(part) for part in app.parts}
+    if app is ADAPT:
+        methods: Mapping[str, Any] = config.get("methods") or {}
+        sections = {key: config.get(key) for key in ("model", "data", "stream", "training", "wrap")}
+        sections |= {f"methods.{name}": section for name, section in methods.items()}
+    for key, section in sections.items():
+        _made(key, section)
 
 
 def _made(part: str, section: Any) -> Callable[..., Any]:

@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jax.extend.core import Literal
 
 from infojax.run.checkpoint import checkpoints
-from infojax.run.loop import device_loop
+from infojax.run.loop import LoopState, Pool, device_chunk, device_loop, opening_state, strong
 from infojax.types import (
     Agent,
     Environment,
@@ -33,6 +34,7 @@ from infojax.types import (
     Model,
     Objective,
     Transition,
+    shard_key,
 )
 
 PLATFORMS = ("tpu", "cuda", "cpu")
@@ -176,6 +178,89 @@ def check_agent(agent: Agent, environment: Environment, iterations: int = 2) -> 
             _identical(single, second, "member 1 of a mapped run")
         else:
             jax.tree.map(lambda left, right: _close(left, right, "member 1 of a vmapped run", 1e-5), single, second)
+
+
+def check_shards(agent: Agent, environment: Environment, own: tuple[str, ...] = ("replay", "running")) -> None:
+    """What is learned stays the same in all shards of a seed's data: only leaves named in `own` may differ.
+
+    The spec must name several (`data_shards`, `data_axis`). Nothing is compiled: the traced chunk is followed, in which
+    what an environment, a replay or a shard's own key gives differs until it is averaged over `data_axis`.
+    """
+    for name in differing_leaves(agent, environment):
+        words = set(re.findall(r"\w+", name))
+        assert words & set(own), (
+            f"{name} of the agent's state would differ from shard to shard; average gradients and statistics over "
+            "spec.data_axis, see infojax.nets.optimizers and infojax.nets.statistics"
+        )
+
+
+def differing_leaves(agent: Agent, environment: Environment) -> list[str]:
+    """The leaves of the agent's state that come to differ between the shards of a seed's data, by their paths."""
+    spec = environment.spec
+    assert spec.data_axis is not None and spec.data_shards > 1, "the spec names no shards"
+    sizes = [(name, spec.data_shards if index == 0 else 1) for index, name in enumerate(spec.data_axis)]
+
+    def begin(root: Key) -> tuple[LoopState, Pool]:
+        keys = jax.random.split(shard_key(spec, root), agent.num_envs)
+        pool = Pool(*strong(jax.vmap(environment.reset)(keys)))
+        return strong(opening_state(agent, spec, pool.env, pool.observation, root)), pool
+
+    def chunk(state: LoopState, pool: Pool) -> Any:
+        return device_chunk(agent, environment, 1)(state, pool)[0].agent
+
+    _, (state, pool) = jax.make_jaxpr(begin, axis_env=sizes, return_shape=True)(jax.random.key(0))
+    traced = jax.make_jaxpr(chunk, axis_env=sizes)(state, pool)
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(state.agent)[0]]
+    alike = {"agent", "root", "chunk", "visited"}
+    rest = [field not in alike for field in LoopState._fields[1:] for _ in jax.tree.leaves(getattr(state, field))] + [
+        True for _ in jax.tree.leaves(pool)
+    ]
+    differs = [False] * len(names)
+    while True:
+        after = _differing(traced.jaxpr, [*differs, *rest], set(spec.data_axis))
+        grown = [before or now for before, now in zip(differs, after, strict=True)]
+        if grown == differs:
+            return [name for name, differ in zip(names, differs, strict=True) if differ]
+        differs = grown
+
+
+def _differing(jaxpr: Any, inputs: list[bool], axes: set[str]) -> list[bool]:
+    """Which outputs of a traced program differ between shards, given which inputs do."""
+    known = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def differs(variable: Any) -> bool:
+        return not isinstance(variable, Literal) and known.get(variable, False)
+
+    for equation in jaxpr.eqns:
+        given = [differs(variable) for variable in equation.invars]
+        outputs = _through(equation, given, axes)
+        known.update(zip(equation.outvars, outputs, strict=True))
+    return [differs(variable) for variable in jaxpr.outvars]
+
+
+def _through(equation: Any, given: list[bool], axes: set[str]) -> list[bool]:
+    """Which results of one equation differ between shards."""
+    parameters, count = equation.params, len(equation.outvars)
+    if equation.primitive.name in ("psum", "pmax", "pmin"):
+        return [any(given) and not axes <= set(parameters["axes"])] * count
+    if equation.primitive.name == "axis_index":
+        return [True] * count
+    if equation.primitive.name == "scan":
+        constants, carried = parameters["num_consts"], parameters["num_carry"]
+        while True:
+            found = _differing(parameters["jaxpr"].jaxpr, given, axes)
+            carry = given[constants : constants + carried]
+            grown = [before or now for before, now in zip(carry, found[:carried], strict=True)]
+            if grown == carry:
+                return found
+            given = [*given[:constants], *grown, *given[constants + carried :]]
+    if equation.primitive.name == "cond":
+        branches = [_differing(branch.jaxpr, given[1:], axes) for branch in parameters["branches"]]
+        return [given[0] or any(of_branches) for of_branches in zip(*branches, strict=True)]
+    inner = next((parameters[name] for name in ("jaxpr", "call_jaxpr") if name in parameters), None)
+    if inner is not None and len(getattr(inner, "jaxpr", inner).invars) == len(given):
+        return _differing(getattr(inner, "jaxpr", inner), given, axes)
+    return [any(given)] * count
 
 
 def check_estimator(

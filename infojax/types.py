@@ -58,7 +58,7 @@ class EnvSpec(NamedTuple):
     low: tuple[float, ...]  # bounds of each action dimension; () where discrete
     high: tuple[float, ...]
     episode_length: int  # the runner truncates here
-    data_axis: str | None = None  # mesh axis over which gradients are averaged
+    data_axis: tuple[str, ...] | None = None  # axes over which the data of one seed is spread; None: in one piece
     name: str = ""
     position_names: tuple[str, ...] = ()  # the coordinates of `position`, for traces and coverage
     position_low: tuple[float, ...] = ()  # the box on which coverage is counted
@@ -66,6 +66,17 @@ class EnvSpec(NamedTuple):
     shortest_episode: int = 1  # episodes hardly ever end earlier; sizes the pool of initial states
     num_categories: int | None = None  # observations are symbols 0 … n − 1, as floats; None if numbers
     cells: tuple[int, ...] = ()  # the grid of coverage: cells along the first coordinates; () is 10 along each of two
+    data_shards: int = 1  # into how many equal parts the data of one seed is spread, along `data_axis`
+
+
+def shard_index(spec: EnvSpec) -> Array:
+    """Which of the shards of a seed's data this is, 0 where there is one."""
+    return jnp.zeros((), jnp.int32) if spec.data_axis is None else jax.lax.axis_index(spec.data_axis)
+
+
+def shard_key(spec: EnvSpec, key: Key) -> Key:
+    """A key of this shard's own, from one that all have; the key itself where there is one shard."""
+    return key if spec.data_axis is None else jax.random.fold_in(key, shard_index(spec))
 
 
 class Timestep(NamedTuple):

@@ -34,9 +34,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from infojax.agents import policy_gradient, rounds
+from infojax.agents import parts, policy_gradient, rounds
 from infojax.nets import inputs
 from infojax.nets.mlp import Activation
+from infojax.nets.statistics import gathered, largest
 from infojax.objectives import densities, none
 from infojax.types import (
     Agent,
@@ -122,13 +123,15 @@ def make(
         raise UserError(
             "agent adversarial_surprise plays for its own rewards and takes no objective; leave objective=none"
         )
+    axis, num_envs = spec.data_axis, parts.part_of(spec, "agent.num_envs", num_envs)
+    minibatch_size = parts.part_of(spec, "agent.minibatch_size", minibatch_size)
     pair = 2 * round_length
     scored = round_length + math.ceil(no_reward_share * round_length)  # first step of a pair that Control is paid for
     _check_rounds(spec, unroll, round_length, scored)
     model = _density(spec, density, min_scale)
     head = policy_gradient.policy_head(spec, agent="adversarial_surprise", initial_scale=initial_scale)
     network = policy_gradient.actor_critic(head, 1, hidden_sizes, activation, shared=False)
-    optimizer = policy_gradient.adam_clipped(learning_rate, adam_epsilon, max_gradient_norm)
+    optimizer = policy_gradient.adam_clipped(learning_rate, adam_epsilon, max_gradient_norm, axis)
     input_size = inputs.observation_size(spec) + model.summary_size + 1
     rows = num_envs * (unroll // pair) * round_length  # steps of one player in an update, at most
     minibatches = max(1, rows // minibatch_size)
@@ -217,15 +220,15 @@ def make(
             raw = numbers[:, 0].astype(jnp.int32) if spec.num_actions is not None else numbers
             where = counts > 0
             target = old_value + advantage
-            gain = policy_gradient.standardized(advantage, where) if normalize_advantages else advantage
+            gain = policy_gradient.standardized(advantage, where, axis) if normalize_advantages else advantage
 
             def loss(parameters: Any) -> tuple[Array, Metrics]:
                 outputs, extra, value = network.both(parameters, view)
                 log_prob, uncertainty = head.evaluate(outputs, extra, raw)
-                policy_loss, found = policy_gradient.clipped_surrogate(log_prob, old_log_prob, gain, clip, where)
+                policy_loss, found = policy_gradient.clipped_surrogate(log_prob, old_log_prob, gain, clip, where, axis)
                 # The released code weighs the mean squared error without a half.
-                error = 2 * policy_gradient.value_loss(value[:, 0], target, where, old_value, clip)
-                spread_of_policy = policy_gradient.masked_mean(uncertainty, where)
+                error = 2 * policy_gradient.value_loss(value[:, 0], target, where, old_value, clip, axis)
+                spread_of_policy = policy_gradient.masked_mean(uncertainty, where, axis)
                 total = policy_loss + value_weight * error - entropy_weight * spread_of_policy
                 return total, found | {
                     "policy_loss": policy_loss,
@@ -236,7 +239,7 @@ def make(
             gradient, found = jax.grad(loss, has_aux=True)(player.parameters)
             change, optimizer_state = optimizer.update(gradient, player.optimizer, player.parameters)
             # A minibatch in which nothing counts is no step at all.
-            alive = jnp.any(where)
+            alive = largest(jnp.any(where).astype(jnp.int32), axis) > 0
             moved = Player(optax.apply_updates(player.parameters, change), optimizer_state)
             return jax.tree.map(lambda new, old: jnp.where(alive, new, old), moved, player), found
 
@@ -248,7 +251,7 @@ def make(
         statistics = statistics_of(state, rollout)
         likelihood = log_density(statistics, rollout.next_observation)
         pay = jnp.where(clock >= scored, likelihood, 0)
-        scale = policy_gradient.observe_returns(state.scale, pay, done, discount)
+        scale = policy_gradient.observe_returns(state.scale, pay, done, discount, axis)
 
         pairs = rounds.whole_pairs(clock, round_length)
         # [2k, R, …]: Explore's steps, then Control's.
@@ -262,7 +265,7 @@ def make(
         raw, log_prob = (rollout.extras[name][time, env] for name in ("raw", "log_prob"))
 
         def mean(values: Array) -> Array:
-            return policy_gradient.masked_mean(values, pairs.counted)
+            return policy_gradient.masked_mean(values, pairs.counted, axis)
 
         metrics = {
             "control_return": mean(jnp.sum(control_reward, axis=0)),
@@ -289,7 +292,8 @@ def make(
         if lives_on:
             flat = rollout.next_observation.reshape(-1, *spec.observation_shape)
             enters = (clock >= first_to_enter).reshape(-1)
-            state = state._replace(statistics=_inserted(model, state.statistics, flat, enters))
+            everything = gathered(flat, axis), gathered(enters.astype(jnp.int32), axis) > 0
+            state = state._replace(statistics=_inserted(model, state.statistics, *everything))
         return state._replace(scale=scale), metrics
 
     def report(state: AdversarialSurpriseState, rollout: Rollout) -> Metrics:

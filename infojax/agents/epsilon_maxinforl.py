@@ -106,6 +106,7 @@ def make(
         temperature_learning_rate=temperature_learning_rate,
         hidden_sizes=hidden_sizes,
         activation=activation,
+        axis=spec.data_axis,
     )
 
     def init(key: Key) -> EpsilonState:
@@ -158,7 +159,7 @@ def make(
             explorer=soft.adopted(state.explorer, learned.explorer),
         )
 
-    return Agent(unroll, num_envs, objective.contexts, init, begin, act, update, world.report, adopt)
+    return Agent(unroll, world.num_envs, objective.contexts, init, begin, act, update, world.report, adopt)
 
 
 def epsilon_at(steps: Array, start: float, end: float, duration: int) -> Array:

@@ -1,7 +1,8 @@
 """How a learner with replay meets its environment: acting, storing, and gradient steps on replayed minibatches.
 
 Shapes: B environments, T steps an iteration, N = `batch_size`, A action dimensions in [−1, 1], D inputs: the
-observation with the objective's context behind it.
+observation with the objective's context behind it. Where the data of a seed is spread over shards, each has its part of
+the environments, of the replay and of every minibatch; as many gradient steps are made as in one piece.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from infojax.types import (
     UserError,
     episode_mask,
     second_half,
+    shard_index,
 )
 
 
@@ -32,11 +34,11 @@ class Minibatch(NamedTuple):
     """What one gradient step takes in; all of it is drawn before the first step of an update."""
 
     rows: Array  # [N, width] of the replay
-    slots: Array  # [N] where in the replay they stand
+    slots: Array  # [N] where in the replay of all shards they stand
     next_noise: Array  # [N, A] standard normal
     noise: Array
     key: Key  # of the objective's update
-    learner_key: Key  # of all else that a learner draws
+    learner_key: Key  # of all else that a learner draws; the same in every shard
 
 
 class Seen(NamedTuple):
@@ -60,6 +62,7 @@ class Experience(NamedTuple):
     """
 
     action_range: parts.ActionRange
+    num_envs: int  # of one shard
     input_size: int
     action_size: int
     init: Callable[[Key], dict[str, Any]]  # (objective's key) -> those fields
@@ -91,12 +94,14 @@ def experience(
     """Acting, storing and replaying for one learner; `agent` names it in errors. See the module's text."""
     action_range = parts.continuous_actions(spec, agent)
     (observation_size,), (action_size,) = spec.observation_shape, spec.action_shape
-    block = num_envs * unroll
-    num_updates = round(updates_per_step * block)
+    local_envs = parts.part_of(spec, "agent.num_envs", num_envs)
+    local_batch = parts.part_of(spec, "agent.batch_size", batch_size)
+    total, block = num_envs * unroll, local_envs * unroll
+    num_updates = round(updates_per_step * total)
     if num_updates < 1:
         raise UserError(
             f"agent.updates_per_step={updates_per_step:g} with {num_envs} environments x unroll {unroll} gives no "
-            f"gradient step at all; use at least {1 / block:g}, or a longer agent.unroll"
+            f"gradient step at all; use at least {1 / total:g}, or a longer agent.unroll"
         )
     if num_updates % actor_period:
         raise UserError(
@@ -104,7 +109,7 @@ def experience(
             f"(updates_per_step {updates_per_step:g} x {num_envs} environments x unroll {unroll}); choose one that does"
         )
     packing = parts.packing(spec, objective)
-    capacity = -(-replay_capacity // block) * block
+    capacity = -(-replay_capacity // total) * block
 
     def sight(state: Any, observation: Array) -> Array:
         return normalize(state.statistics, observation) if normalize_observations else observation
@@ -154,12 +159,14 @@ def experience(
     def draw(replay: parts.RingBuffer, key: Key) -> Minibatch:
         """[updates, …] minibatches, with replacement."""
         index_key, noise_key, step_key = jax.random.split(key, 3)
-        index = jax.random.randint(index_key, (num_updates, batch_size), 0, replay.size)
-        noise = jax.random.normal(noise_key, (2, num_updates, batch_size, action_size))
-        learner_key = jax.random.fold_in(step_key, num_updates)  # none of those that the next line splits off
+        index = jax.random.randint(index_key, (num_updates, local_batch), 0, replay.size)
+        noise = jax.random.normal(noise_key, (2, num_updates, local_batch, action_size))
+        # None of those that the next line splits off.
+        learner_key = parts.common_key(spec, jax.random.fold_in(step_key, num_updates))
         keys = jax.random.split(step_key, num_updates)
+        first_slot = 0 if spec.data_axis is None else shard_index(spec) * capacity
         return Minibatch(
-            replay.rows[index], index, noise[0], noise[1], keys, jax.random.split(learner_key, num_updates)
+            replay.rows[index], index + first_slot, noise[0], noise[1], keys, jax.random.split(learner_key, num_updates)
         )
 
     def update(
@@ -173,9 +180,9 @@ def experience(
         statistics = state.statistics
         if normalize_observations:
             fresh = rollout.observation.reshape(-1, *spec.observation_shape)
-            statistics = observe_statistics(statistics, fresh)
+            statistics = observe_statistics(statistics, fresh, spec.data_axis)
         raw = transitions(state, rollout)
-        state = state._replace(statistics=statistics, steps=state.steps + block)
+        state = state._replace(statistics=statistics, steps=state.steps + total)
         replay = parts.insert(state.replay, packing.pack(raw))
         observed = objective.observe(state.objective, normalized(state, raw))
         # The buffer stays outside the scan: it does not change in it and need not be carried.
@@ -211,6 +218,7 @@ def experience(
 
     return Experience(
         action_range=action_range,
+        num_envs=local_envs,
         input_size=observation_size + objective.context_size,
         action_size=action_size,
         init=init,

@@ -25,7 +25,7 @@ from infojax.info import ensemble, gaussian
 from infojax.nets.ensemble import fused_ensemble
 from infojax.nets.mlp import Activation
 from infojax.nets.optimizers import lenient
-from infojax.nets.statistics import RunningStatistics, observe_statistics, running_statistics, spread
+from infojax.nets.statistics import Axis, RunningStatistics, observe_statistics, running_statistics, spread
 from infojax.types import Array, Key, Metrics, Transition
 
 Gain = Literal["log_ratio", "upper_bound", "disagreement"]
@@ -62,9 +62,9 @@ def standardize(statistics: RunningStatistics, values: Array) -> Array:
     return (values - spread(statistics.mean, values)) / spread(scale, values)
 
 
-def observe_recent(statistics: RunningStatistics, values: Array) -> RunningStatistics:
+def observe_recent(statistics: RunningStatistics, values: Array, axis: Axis = None) -> RunningStatistics:
     """Statistics with a batch [n, …] merged in, as if of no more than `MOST_SEEN` values."""
-    merged = observe_statistics(statistics, values)
+    merged = observe_statistics(statistics, values, axis)
     kept = jnp.minimum(merged.seen, MOST_SEEN)
     return merged._replace(seen=kept, deviation=merged.deviation * kept / merged.seen)
 
@@ -84,13 +84,14 @@ def information_model(
     activation: Activation,
     learning_rate: float,
     weight_decay: float,
+    axis: Axis = None,
 ) -> InformationModel:
-    """The ensemble, its training and its information gain; see the module's text."""
+    """The ensemble, its training and its information gain; see the module's text. Batches are spread over `axis`."""
     input_size = observation_size + action_size
     random_network = fused_ensemble(RANDOM_HIDDEN, embedding_size, members=1, activation="tanh")
     target_size = observation_size + 1 if targets == "dynamics" else embedding_size
     network = fused_ensemble(hidden_sizes, (1 + probabilistic) * target_size, members=members, activation=activation)
-    optimizer = lenient(optax.adamw(learning_rate, weight_decay=weight_decay))
+    optimizer = lenient(optax.adamw(learning_rate, weight_decay=weight_decay), axis)
 
     def init(key: Key) -> ModelState:
         members_key, random_key = jax.random.split(key)
@@ -147,7 +148,7 @@ def information_model(
         else:
             wanted = random_network.apply(state.random_network, inputs)[0]
         state = state._replace(
-            inputs=observe_recent(state.inputs, inputs), targets=observe_recent(state.targets, wanted)
+            inputs=observe_recent(state.inputs, inputs, axis), targets=observe_recent(state.targets, wanted, axis)
         )
         value, gradient = jax.value_and_grad(loss)(
             state.members,

@@ -48,6 +48,7 @@ from infojax.types import (
     Rollout,
     UnitInterval,
     UserError,
+    shard_key,
 )
 
 
@@ -146,6 +147,7 @@ def make(
         num_critics=num_critics,
         target_critics=target_critics,
         actor_value=actor_value,
+        axis=spec.data_axis,
     )
     informed = information_gain != "none"
     model = information.information_model(
@@ -162,8 +164,9 @@ def make(
         activation=model_activation,
         learning_rate=model_learning_rate,
         weight_decay=model_weight_decay,
+        axis=spec.data_axis,
     )
-    weight_optimizer = adam(information_weight_learning_rate)
+    weight_optimizer = adam(information_weight_learning_rate, spec.data_axis)
 
     def init(key: Key) -> MaxInfoRLState:
         actor_key, critic_key, objective_key = jax.random.split(key, 3)
@@ -200,14 +203,14 @@ def make(
         observation = seen.transitions.observation
         slow_gain = jnp.zeros((0,))
         if tune_information_weight:
-            noise = jax.random.normal(batch.learner_key, batch.noise.shape)
+            noise = jax.random.normal(shard_key(spec, batch.learner_key), batch.noise.shape)
             slow_action, _ = learner.sample(exploration.target_actor, seen.inputs, noise)
             slow_gain = model.gain(exploration.model, observation, slow_action)
 
         def bonus(action: Array) -> tuple[Array, Any]:
             gain = model.gain(exploration.model, observation, action)
             gains = information.observe_recent(
-                exploration.gains, jax.lax.stop_gradient(jnp.concatenate([gain, slow_gain]))
+                exploration.gains, jax.lax.stop_gradient(jnp.concatenate([gain, slow_gain])), spec.data_axis
             )
             standard = information.standardize(gains, gain)
             return weight(exploration) * standard, (gains, jnp.mean(standard), jnp.mean(gain))
@@ -256,4 +259,4 @@ def make(
         return state._replace(learner=soft.adopted(state.learner, learned.learner))
 
     act = soft.acting(world, learner)
-    return Agent(unroll, num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)
+    return Agent(unroll, world.num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)

@@ -6,8 +6,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infojax.nets.statistics import spread
-from infojax.types import Array, EnvSpec, Objective, Rollout, Transition, UserError, keep_context
+from infojax.nets.statistics import largest, spread
+from infojax.types import Array, EnvSpec, Key, Objective, Rollout, Transition, UserError, keep_context
+
+
+def part_of(spec: EnvSpec, key: str, number: int) -> int:
+    """What one shard has of a number that is a whole seed's, such as agent.num_envs; raises UserError for a rest."""
+    if number % spec.data_shards:
+        nearest = max(1, round(number / spec.data_shards)) * spec.data_shards
+        raise UserError(
+            f"{key}={number} cannot be spread evenly over mesh.data={spec.data_shards} shards; use a multiple of it, "
+            f"such as {key}={nearest}"
+        )
+    return number // spec.data_shards
+
+
+def common_key(spec: EnvSpec, key: Key) -> Key:
+    """One key that all shards have, from keys of their own: for what must be drawn alike in all."""
+    if spec.data_axis is None:
+        return key
+    return jax.random.wrap_key_data(largest(jax.random.key_data(key), spec.data_axis))
 
 
 class RingBuffer(NamedTuple):

@@ -7,7 +7,9 @@ r"""What learners on the policy gradient share: policies, advantages, losses, ne
 et al., 2017, "Proximal Policy Optimization Algorithms", eq. 7). s' is the observation before a reset, so truncation
 bootstraps and termination does not, and no trace crosses the end of an episode.
 
-Shapes: T steps, B environments, N rows of a minibatch, P outputs of the policy, V values, A dimensions of an action.
+Where the data of a seed is spread over `axis` (`EnvSpec.data_axis`), moments of advantages and of returns are those of
+all shards. Shapes: T steps, B environments, N rows of a minibatch, P outputs of the policy, V values, A dimensions of
+an action.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,14 @@ from infojax.agents.parts import ActionRange
 from infojax.info import categorical, gaussian
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import lenient
-from infojax.nets.statistics import RunningStatistics, observe_statistics, running_statistics, spread
+from infojax.nets.statistics import (
+    Axis,
+    RunningStatistics,
+    averaged,
+    observe_statistics,
+    running_statistics,
+    spread,
+)
 from infojax.types import Array, EnvSpec, Key, Metrics, UserError
 
 SMALL = 1e-8
@@ -136,7 +145,9 @@ def return_scale(num_envs: int) -> ReturnScale:
     return ReturnScale(jnp.zeros((num_envs,), jnp.float32), running_statistics(()))
 
 
-def observe_returns(scale: ReturnScale, reward: Array, restart: Array, discount: float) -> ReturnScale:
+def observe_returns(
+    scale: ReturnScale, reward: Array, restart: Array, discount: float, axis: Axis = None
+) -> ReturnScale:
     """Take in [T, B] rewards by their returns R_t = γ R_{t−1} + r_t, which begin anew behind a step that restarts."""
 
     def forward(running: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -144,7 +155,7 @@ def observe_returns(scale: ReturnScale, reward: Array, restart: Array, discount:
         return jnp.where(step[1], jnp.zeros_like(running), running), running
 
     running, returns = jax.lax.scan(forward, scale.running, (reward, restart), unroll=min(16, reward.shape[0]))
-    return ReturnScale(running, observe_statistics(scale.statistics, returns.reshape(-1)))
+    return ReturnScale(running, observe_statistics(scale.statistics, returns.reshape(-1), axis))
 
 
 def deviation(scale: ReturnScale) -> Array:
@@ -241,25 +252,30 @@ def generalized_advantages(
     return jax.lax.scan(backward, zero, (residual, decay), reverse=True, unroll=min(16, reward.shape[0]))[1]
 
 
-def standardized(values: Array, where: Array | None = None) -> Array:
+def standardized(values: Array, where: Array | None = None, axis: Axis = None) -> Array:
     """[N] at mean 0 and standard deviation 1, over the rows of the mask alone; the others become 0."""
-    mean = masked_mean(values, where)
+    mean = averaged(masked_mean(values, where, axis), axis)
     centred = values - jnp.broadcast_to(mean, values.shape)
     centred = centred if where is None else jnp.where(where, centred, 0)
-    scale = jnp.sqrt(masked_mean(jnp.square(centred), where)) + SMALL
+    scale = jnp.sqrt(averaged(masked_mean(jnp.square(centred), where, axis), axis)) + SMALL
     return centred / jnp.broadcast_to(scale, values.shape)
 
 
-def masked_mean(values: Array, where: Array | None = None) -> Array:
-    """The mean of [N, …] over the rows of the mask [N], 0 where there is none."""
+def masked_mean(values: Array, where: Array | None = None, axis: Axis = None) -> Array:
+    """The mean of [N, …] over the rows of the mask [N], 0 where there is none.
+
+    Where the rows are spread over `axis`, what the shards return differs, and its mean over them is that of all rows.
+    """
     if where is None:
         return jnp.mean(values)
     mask = jnp.broadcast_to(where.reshape(where.shape + (1,) * (values.ndim - where.ndim)), values.shape)
-    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask.astype(values.dtype)), 1)
+    least = 1 if axis is None else 1 / jax.lax.axis_size(axis)
+    count = averaged(jnp.sum(mask.astype(values.dtype)), axis)
+    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, least)
 
 
 def clipped_surrogate(
-    log_prob: Array, old_log_prob: Array, advantage: Array, clip: float, where: Array | None = None
+    log_prob: Array, old_log_prob: Array, advantage: Array, clip: float, where: Array | None = None, axis: Axis = None
 ) -> tuple[Array, Metrics]:
     r"""The scalar loss −mean min(ρ A, clip(ρ, 1 − ε, 1 + ε) A) of [N] rows, ρ = exp(log π − log π_old).
 
@@ -270,10 +286,10 @@ def clipped_surrogate(
     ratio = jnp.exp(log_ratio)
     distance = jnp.abs(ratio - 1) if where is None else jnp.where(where, jnp.abs(ratio - 1), 0)
     gain = jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip, 1 + clip) * advantage)
-    return -masked_mean(gain, where), {
+    return -masked_mean(gain, where, axis), {
         "ratio_distance": jnp.max(distance),
-        "clip_fraction": masked_mean((distance > clip).astype(jnp.float32), where),
-        "approximate_kl": masked_mean(ratio - 1 - log_ratio, where),
+        "clip_fraction": masked_mean((distance > clip).astype(jnp.float32), where, axis),
+        "approximate_kl": masked_mean(ratio - 1 - log_ratio, where, axis),
     }
 
 
@@ -283,6 +299,7 @@ def value_loss(
     where: Array | None = None,
     old_value: Array | None = None,
     clip: float | None = None,
+    axis: Axis = None,
 ) -> Array:
     """Half the mean squared error of [N] or [N, V] values, summed over V.
 
@@ -292,15 +309,17 @@ def value_loss(
     if clip is not None and old_value is not None:
         held = old_value + jnp.clip(value - old_value, -clip, clip)
         error = jnp.maximum(error, jnp.square(held - target))
-    return 0.5 * (error.shape[1] if error.ndim > 1 else 1) * masked_mean(error, where)
+    return 0.5 * (error.shape[1] if error.ndim > 1 else 1) * masked_mean(error, where, axis)
 
 
-def adam_clipped(learning_rate: float, epsilon: float, max_gradient_norm: float | None) -> optax.GradientTransformation:
+def adam_clipped(
+    learning_rate: float, epsilon: float, max_gradient_norm: float | None, axis: Axis = None
+) -> optax.GradientTransformation:
     """Adam after the gradient's global norm has been held below a maximum."""
     adam = optax.adam(learning_rate, eps=epsilon)
     if max_gradient_norm is None:
-        return lenient(adam)
-    return lenient(optax.chain(optax.clip_by_global_norm(max_gradient_norm), adam))
+        return lenient(adam, axis)
+    return lenient(optax.chain(optax.clip_by_global_norm(max_gradient_norm), adam), axis)
 
 
 def check_minibatches(num_envs: int, unroll: int, minibatches: int) -> None:

@@ -12,7 +12,9 @@ Within an update the order is: the objective observes the rollout, rewards it, t
 learns from the same rollout. The statistics by which observations are normalised move last of all, so that the first
 minibatch is seen as it was acted upon and its ratio ρ is 1.
 
-Shapes: T = `unroll` steps, B environments, N = T B / `minibatches` rows, D features of observation and context.
+Where the data of a seed is spread over shards, each has its part of the environments and of every minibatch, and B and
+N are those of one. Shapes: T = `unroll` steps, B environments, N = T B / `minibatches` rows, D features of
+observation and context.
 """
 
 from typing import Any, NamedTuple
@@ -106,6 +108,7 @@ def make(
     objective_epochs: NonNegativeInt | None = None,
 ) -> Agent:
     """PPO on `spec`, rewarded by the task and by `objective`; see the module's text."""
+    axis, num_envs = spec.data_axis, parts.part_of(spec, "agent.num_envs", num_envs)
     head = pg.policy_head(spec, agent="ppo", initial_scale=initial_scale)
     pg.check_minibatches(num_envs, unroll, minibatches)
     has_objective = objective.reward is not none.nothing
@@ -115,7 +118,7 @@ def make(
     if extrinsic_weight or not returns:
         returns.insert(0, Return(extrinsic_weight, discount, episodic=True, intrinsic=False))
     networks = pg.actor_critic(head, len(returns), hidden_sizes, activation, shared_networks)
-    optimizer = pg.adam_clipped(learning_rate, adam_epsilon, max_gradient_norm)
+    optimizer = pg.adam_clipped(learning_rate, adam_epsilon, max_gradient_norm, axis)
     normalizes = normalize_observations and spec.num_categories is None
     passes = epochs if objective_epochs is None else objective_epochs
     packing = parts.packing(spec, objective)
@@ -183,12 +186,12 @@ def make(
             reward = intrinsic if part.intrinsic else rollout.reward
             restart = done if part.episodic else jnp.zeros_like(done)
             if part.intrinsic and (normalize_intrinsic or intrinsic_clip is not None):
-                scale = pg.observe_returns(state.intrinsic_scale, reward, restart, part.discount)
+                scale = pg.observe_returns(state.intrinsic_scale, reward, restart, part.discount, axis)
                 state = state._replace(intrinsic_scale=scale)
                 reward = reward if intrinsic_clip is None else pg.clipped_by_scale(scale, reward, intrinsic_clip)
                 reward = pg.scaled(scale, reward) if normalize_intrinsic else reward
             elif not part.intrinsic and normalize_rewards:
-                scale = pg.observe_returns(state.reward_scale, reward, restart, part.discount)
+                scale = pg.observe_returns(state.reward_scale, reward, restart, part.discount, axis)
                 state = state._replace(reward_scale=scale)
                 reward = pg.scaled(scale, reward)
             found.append(reward)
@@ -244,7 +247,7 @@ def make(
         log_prob, entropy = head.evaluate(outputs, extra, raw)
         advantage = batch["advantage"][:, 0]
         if normalize_advantages:
-            advantage = pg.standardized(advantage)
+            advantage = pg.standardized(advantage, None, axis)
         policy_loss, metrics = pg.clipped_surrogate(log_prob, batch["log_prob"][:, 0], advantage, clip)
         error = pg.value_loss(value, batch["target"], None, batch["value"], value_clip)
         mean_entropy = jnp.mean(entropy)
@@ -310,8 +313,8 @@ def make(
                 metrics |= objective_metrics
         if normalizes:
             fresh = rollout.observation.reshape(block, *spec.observation_shape)
-            state = state._replace(statistics=observe_statistics(state.statistics, fresh))
-        return state._replace(steps=state.steps + block), metrics
+            state = state._replace(statistics=observe_statistics(state.statistics, fresh, axis))
+        return state._replace(steps=state.steps + block * spec.data_shards), metrics
 
     def report(state: PPOState, rollout: Rollout) -> Metrics:
         """What the objective says of the second halves of the episodes, one episode per column."""

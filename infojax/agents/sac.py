@@ -109,6 +109,7 @@ def make(
         num_critics=num_critics,
         target_critics=target_critics,
         actor_value=actor_value,
+        axis=spec.data_axis,
     )
 
     def init(key: Key) -> SACState:
@@ -135,4 +136,4 @@ def make(
         return state._replace(learner=soft.adopted(state.learner, learned.learner))
 
     act = soft.acting(world, learner)
-    return Agent(unroll, num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)
+    return Agent(unroll, world.num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)

@@ -25,6 +25,7 @@ from infojax.info import gaussian
 from infojax.nets.ensemble import choose_members
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import adam
+from infojax.nets.statistics import Axis
 from infojax.types import Array, Key, Metrics, Timestep, UserError
 
 LOG_SCALE_BOUNDS = (-10.0, 2.0)
@@ -79,8 +80,12 @@ def learner(
     num_critics: int = 2,
     target_critics: int = 2,
     actor_value: ActorValue = "min",
+    axis: Axis = None,
 ) -> Learner:
-    """An actor with `num_critics` critics; see the module's text. Raises UserError where the target wants more."""
+    """An actor with `num_critics` critics; see the module's text. Raises UserError where the target wants more.
+
+    `axis` is that over which minibatches are spread, see `infojax.nets.optimizers`.
+    """
     if target_critics > num_critics:
         raise UserError(
             f"agent.target_critics={target_critics} is more than agent.num_critics={num_critics}; the target's minimum "
@@ -89,8 +94,8 @@ def learner(
     actor_network = mlp(hidden_sizes, 2 * action_size, activation=activation)
     critic_network = mlp(hidden_sizes, 1, activation=activation, members=num_critics)
     target_network = mlp(hidden_sizes, 1, activation=activation, members=target_critics)
-    actor_optimizer, critic_optimizer = adam(actor_learning_rate), adam(critic_learning_rate)
-    temperature_optimizer = adam(temperature_learning_rate)
+    actor_optimizer, critic_optimizer = adam(actor_learning_rate, axis), adam(critic_learning_rate, axis)
+    temperature_optimizer = adam(temperature_learning_rate, axis)
 
     def policy(actor: Any, inputs: Array) -> tuple[Array, Array]:
         mean, log_scale = jnp.split(actor_network.apply(actor, inputs), 2, axis=-1)

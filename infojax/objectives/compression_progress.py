@@ -52,7 +52,7 @@ def make(
     inputs = flat_inputs(spec, "compression_progress")
     outputs = inputs.observation_size * (2 if spec.num_categories is None else 1)
     network = mlp(hidden_sizes, outputs, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def log_likelihood(model: Any, transitions: Transition) -> Array:
         """(N,) log p(s'|s,a) in nats: a log-density of numbers, a log-probability of symbols."""

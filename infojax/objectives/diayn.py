@@ -78,7 +78,7 @@ def make(
     log_prior = jnp.log(jnp.asarray(prior or [1 / num_skills] * num_skills, jnp.float32))
     prior_entropy = categorical.entropy(log_prior)
     network = mlp(hidden_sizes, num_skills, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def predict(discriminator: Any, observation: Array) -> Array:
         """(…, K) logits of q(z|s); the input is the observation, never the learner's context."""

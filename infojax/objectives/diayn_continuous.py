@@ -41,7 +41,7 @@ def make(
     indices = select_features(spec, features)
     prior_entropy = skill_size * jnp.log(jnp.asarray(2, jnp.float32))
     network = mlp(hidden_sizes, 2 * skill_size, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def log_q(discriminator: Any, observation: Array, skill: Array) -> Array:
         """(N,) log-density of the true skill under the diagonal Gaussian q that the observation predicts.

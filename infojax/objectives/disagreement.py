@@ -20,6 +20,7 @@ import optax
 from infojax.info import ensemble
 from infojax.nets.mlp import Activation, mlp
 from infojax.nets.optimizers import adam
+from infojax.nets.statistics import averaged
 from infojax.objectives.parts import descend, flat_inputs, mean_over
 from infojax.types import (
     Array,
@@ -56,7 +57,7 @@ def make(
     if num_members < 2:
         raise UserError(f"objective.num_members={num_members} cannot disagree; take at least 2")
     network = mlp(hidden_sizes, inputs.observation_size, activation=activation, members=num_members)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def predict(members: Any, transitions: Transition) -> Array:
         """(M, N, D)."""
@@ -84,7 +85,9 @@ def make(
         def loss(members: Any) -> tuple[Array, Metrics]:
             errors = squared_errors(members, transitions)
             # Each member's loss is its own mean; their sum gives every member the gradient it would have alone.
-            own = jnp.sum(weight * errors, axis=1) / jnp.maximum(jnp.sum(weight, axis=1), 1)
+            # Over shards, the mean of what they return is the mean of all rows.
+            count = averaged(jnp.sum(weight, axis=1), spec.data_axis)
+            own = jnp.sum(weight * errors, axis=1) / jnp.maximum(count, 1 / spec.data_shards)
             return jnp.sum(own), {"model_loss": jnp.mean(own), "prediction_error": jnp.mean(errors)}
 
         members, optimizer_state, metrics = descend(optimizer, loss, state.members, state.optimizer)

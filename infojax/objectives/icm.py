@@ -70,7 +70,7 @@ def make(
     encoder = mlp(hidden_sizes, feature_size, activation=activation)
     inverse = mlp(hidden_sizes, inputs.action_size, activation=activation)
     forward = mlp(hidden_sizes, feature_size, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def encode(model: CuriosityModel, transitions: Transition) -> tuple[Array, Array]:
         """φ(s) and φ(s')."""

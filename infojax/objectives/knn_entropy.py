@@ -5,7 +5,8 @@ r"""Entropy of states by nearest neighbours (Liu and Abbeel, 2021, "APT"; Seo et
     re3   r_i = (1 − κ)^t log(1 + d_ik / c)            RE3, eq. 4; d_ik is of the k-th OTHER particle
 
 d_ij is the Euclidean distance of the features φ(s_i) and φ(s_j) of the particles of one batch: the whole rollout under
-an on-policy learner, the replayed minibatch under SAC. Each particle is never its own neighbour but in "urlb".
+an on-policy learner, the replayed minibatch under SAC, and of these the part of its own shard where the data of a seed
+is spread. Each particle is never its own neighbour but in "urlb".
 Features: the observation itself ("raw"), a fixed random network ("random", RE3), or the encoder of an inverse model
 a ≈ g(φ(s), φ(s')), which keeps what actions change ("icm", the inverse part of Pathak et al., 2017, eq. 2; APT's choice
 on states). c is 1 or a running statistic of the distances of all batches that `update` saw, named by what it is: their
@@ -76,7 +77,7 @@ def make(
     seen_by = flat_inputs(spec, "knn_entropy")
     encoder = mlp(hidden_sizes, feature_size, activation=activation)
     inverse = mlp(hidden_sizes, seen_by.action_size, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
     learned = features == "icm"
     # In "urlb" one of the k is the state itself.
     others = k - 1 if form == "urlb" else k
@@ -131,7 +132,7 @@ def make(
         return KNNEntropyState(models, optimizer.init(models) if learned else (), running_statistics(()), zero)
 
     def observe(state: KNNEntropyState, transitions: Transition) -> KNNEntropyState:
-        return state._replace(seen=state.seen + transitions.reward.shape[0])
+        return state._replace(seen=state.seen + spec.data_shards * transitions.reward.shape[0])
 
     def update(state: KNNEntropyState, transitions: Transition, key: Key) -> tuple[KNNEntropyState, Metrics]:
         """Distances are measured here and not on fresh transitions: these batches are of the size of what is rewarded.
@@ -142,7 +143,7 @@ def make(
         if scale_by != "none":
             near = particle.knn_distances(particles(state, transitions), others)
             near = near[:, -1] if form == "re3" else near.reshape(-1)
-            state = state._replace(distances=observe_statistics(state.distances, near))
+            state = state._replace(distances=observe_statistics(state.distances, near, spec.data_axis))
             metrics["distance"] = jnp.mean(near)
         if learned:
 

@@ -90,7 +90,7 @@ def make(
     prior = mlp((), 2 * size)
     posterior = mlp(hidden_sizes, 2 * size, activation=activation)
     reconstruction = mlp((), inputs.observation_size)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def believe(model: LatentModel, transitions: Transition) -> Belief:
         hidden = trunk.apply(model.trunk, inputs.pair(transitions.observation, transitions.action))

@@ -74,7 +74,7 @@ def make(
     """LSD with `skill_size` discrete skills, or continuous ones of that many dimensions; see the module's text."""
     chosen = displacement.make_skills(skills, skill_size)
     encoder = displacement.make_encoder(spec, "lsd", skill_size, features, hidden_sizes, activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def moved(parameters: Any, vectors: dict[str, Array], transitions: Transition) -> Array:
         return displacement.displacement(encoder, normalized(parameters, vectors), transitions)

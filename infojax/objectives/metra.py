@@ -62,7 +62,8 @@ def make(
     """METRA with `skill_size` discrete skills, or continuous ones of that many dimensions; see the module's text."""
     chosen = displacement.make_skills(skills, skill_size)
     encoder = displacement.make_encoder(spec, "metra", skill_size, features, hidden_sizes, activation)
-    optimizer, multiplier_optimizer = adam(learning_rate), adam(multiplier_learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
+    multiplier_optimizer = adam(multiplier_learning_rate, spec.data_axis)
 
     def squares(change: Array) -> Array:
         """(N,) what must not exceed 1."""

@@ -46,7 +46,7 @@ def make(
     """Random network distillation; see the module's text."""
     inputs = flat_inputs(spec, "rnd")
     network = mlp(hidden_sizes, feature_size, activation=activation)
-    optimizer = adam(learning_rate)
+    optimizer = adam(learning_rate, spec.data_axis)
 
     def normalized(observations: RunningStatistics, transitions: Transition) -> Array:
         return jnp.clip(normalize(observations, inputs.observation(transitions.next_observation)), -CLIP, CLIP)
@@ -74,8 +74,9 @@ def make(
 
     def observe(state: RNDState, transitions: Transition) -> RNDState:
         features = inputs.observation(transitions.next_observation)
-        state = state._replace(observations=observe_statistics(state.observations, features))
-        return state._replace(errors=observe_statistics(state.errors, error(state, transitions)))
+        state = state._replace(observations=observe_statistics(state.observations, features, spec.data_axis))
+        errors = observe_statistics(state.errors, error(state, transitions), spec.data_axis)
+        return state._replace(errors=errors)
 
     def update(state: RNDState, transitions: Transition, key: Key) -> tuple[RNDState, Metrics]:
         seen = normalized(state.observations, transitions)

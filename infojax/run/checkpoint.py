@@ -1,7 +1,8 @@
 """Checkpoints that hold everything, kept to the last few and the best; orbax writes them.
 
 A checkpoint appears by renaming a finished folder, so a run killed while saving leaves the one before untouched.
-Checksums tell a damaged one, and restoring then falls back to its predecessor and says so.
+Checksums tell a damaged one, and restoring then falls back to its predecessor and says so. Several processes write into
+one folder that all of them see, each what its devices hold; what is restored takes the layout of now.
 """
 
 import base64
@@ -9,7 +10,7 @@ import json
 import logging
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from infojax.run.log import write_json
+from infojax.run.mesh import is_first, together, told
 from infojax.types import UserError
 
 MANIFEST = "manifest.json"
@@ -63,19 +65,27 @@ def checkpoints(folder: Path, keep: int) -> Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), meta=ocp.args.JsonSave(meta))
         manager.save(chunk, args=items, metrics={"score": score}, force=True)
         step_folder = folder / str(chunk)
-        write_json(step_folder / MANIFEST, _checksums(step_folder))
+        if is_first():
+            write_json(step_folder / MANIFEST, _checksums(step_folder))
+        together(f"checkpoint {chunk}")
 
     def restore(like: Any) -> Restored | None:
-        for chunk in sorted(manager.all_steps(), reverse=True):
-            damaged = _damaged(folder / str(chunk))
-            if not damaged:
-                return _restore(manager, chunk, like)
-            print(f"infojax: checkpoint {chunk} in {folder} is damaged ({damaged}); trying the one before", flush=True)
-            shutil.rmtree(folder / str(chunk))
-            manager.reload()
-        return None
+        chunk = int(told(str(_newest_sound(folder, manager.all_steps()) if is_first() else "")))
+        manager.reload()
+        return None if chunk < 0 else _restore(manager, chunk, like)
 
     return Checkpoints(save, restore, manager.close)
+
+
+def _newest_sound(folder: Path, chunks: Sequence[int]) -> int:
+    """The newest checkpoint that is as it was written, −1 where there is none; damaged ones are taken away."""
+    for chunk in sorted(chunks, reverse=True):
+        damaged = _damaged(folder / str(chunk))
+        if not damaged:
+            return chunk
+        print(f"infojax: checkpoint {chunk} in {folder} is damaged ({damaged}); trying the one before", flush=True)
+        shutil.rmtree(folder / str(chunk))
+    return -1
 
 
 def _restore(manager: ocp.CheckpointManager, chunk: int, like: Any) -> Restored:
@@ -114,6 +124,11 @@ def _damaged(folder: Path) -> str:
     return f"{wrong[0]} is not as it was written" if wrong else ""
 
 
+# Compiled, because without jit jax refuses arrays of which other processes hold a part.
+_words = jax.jit(jax.random.key_data)
+_keys = jax.jit(jax.random.wrap_key_data)
+
+
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
@@ -126,7 +141,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 def _leaves(tree: Any) -> dict[str, Any]:
     """Leaf by name; random keys as their words; without those of no elements, which orbax refuses."""
     named = {f"leaf_{name[:4]}": leaf for name, leaf in _named(tree)}
-    words = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()}
+    words = {name: _words(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()}
     return {name: leaf for name, leaf in words.items() if leaf.size}
 
 
@@ -139,7 +154,7 @@ def _rebuild(like: Any, saved: dict[str, Any]) -> Any:
         if not leaf.size:
             return leaf
         value = saved[f"leaf_{name[:4]}"]
-        return jax.random.wrap_key_data(value) if _is_key(leaf) else value
+        return _keys(value) if _is_key(leaf) else value
 
     leaves = [rebuilt(name, leaf) for name, leaf in _named(like)]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

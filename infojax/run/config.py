@@ -56,8 +56,9 @@ if TYPE_CHECKING:
     )
 
 CONFIGS = "infojax.configs"
-# What changes nothing in a run's numbers: it neither names a run nor sets it apart from another.
-NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "choices")
+# What changes nothing in a run's numbers: it neither names a run nor sets it apart from another. Of the mesh, `data`
+# does, see `_counting`.
+NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "mesh", "choices")
 # The errors that a composition ends in because of what the user wrote.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
@@ -126,7 +127,7 @@ def _common_options() -> dict[str, Any]:
 
 
 def _train_options() -> dict[str, Any]:
-    from infojax.types import Count
+    from infojax.types import Count, NonNegativeInt
 
     return _common_options() | {
         "total_steps": Count,
@@ -139,6 +140,14 @@ def _train_options() -> dict[str, Any]:
         "checkpoint.every": Count,
         "checkpoint.keep": Count,
         "log.every": Count,
+        "mesh.platform": Literal["auto", "cpu", "gpu", "tpu"],
+        "mesh.devices": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
+        "mesh.data": Count,
+        "mesh.matmul_precision": Literal["auto", "default", "high", "highest"],
+        "mesh.distributed": Literal["auto", "off"],
+        "mesh.coordinator": str | None,
+        "mesh.processes": Union[Count, None],  # noqa: UP007
+        "mesh.process": Union[NonNegativeInt, None],  # noqa: UP007
     }
 
 
@@ -196,7 +205,7 @@ SOURCE = "source"  # the method that all others are laid beside
 TRAIN = App(
     name="train",
     parts=("agent", "objective", "env"),
-    groups=("agent", "objective", "env", "experiment"),
+    groups=("agent", "objective", "env", "experiment", "mesh"),
     example="agent=sac",
     options=_train_options,
     chosen=_with_id,
@@ -455,9 +464,15 @@ def write(path: str | Path, config: Mapping[str, Any]) -> None:
 def run_name(config: Mapping[str, Any]) -> str:
     """A stable name: the same command finds the run that it began."""
     names = app_of(config).names(config.get("choices") or {})
-    counting = {key: value for key, value in config.items() if key not in NEUTRAL}
-    digest = hashlib.sha256(json.dumps(counting, sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(_counting(config), sort_keys=True).encode()).hexdigest()[:8]
     return "-".join([re.sub(r"[^\w.-]+", "_", str(name)) for name in names if name] + [digest])
+
+
+def _counting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration sets a run apart from others."""
+    counting = {key: value for key, value in config.items() if key not in NEUTRAL}
+    shards = (config.get("mesh") or {}).get("data", 1)
+    return counting if shards == 1 else counting | {"mesh": {"data": shards}}
 
 
 def run_directory(config: Mapping[str, Any]) -> Path:
@@ -509,9 +524,7 @@ def runs_of(folder: str | Path) -> list[Path]:
 def difference(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """The keys in which two configurations are different runs, each with both values."""
     absent = "nothing"
-    before, now = (
-        dict(leaves({key: value for key, value in given.items() if key not in NEUTRAL})) for given in (saved, config)
-    )
+    before, now = (dict(leaves(_counting(given))) for given in (saved, config))
     keys = [key for key in {**before, **now} if before.get(key, absent) != now.get(key, absent)]
     keys.sort(key=lambda key: not key.endswith("._target_"))  # another agent altogether is told first
     return [f"{key} ({_show(before.get(key, absent))} there, {_show(now.get(key, absent))} here)" for key in keys]
@@ -537,8 +550,25 @@ def build(config: Mapping[str, Any]) -> Built:
         from infojax.run.skills import over_skills_of
 
         environment = over_skills_of(config["skills"]["run_dir"], environment, config["skills"]["steps"])
+    environment = _in_shards(environment, config)
     objective = make["objective"](environment.spec)
     return Built(make["agent"](environment.spec, objective), environment, objective)
+
+
+def _in_shards(environment: "Environment | HostFactory", config: Mapping[str, Any]) -> "Environment | HostFactory":
+    """The environment with a spec that says over how many shards the data of a seed is spread."""
+    from infojax.run.mesh import DATA_AXES
+    from infojax.types import HostFactory
+
+    shards = (config.get("mesh") or {}).get("data", 1)
+    if shards == 1:
+        return environment
+    if isinstance(environment, HostFactory):
+        raise _user_error(
+            f"mesh.data={shards} spreads the environments of a seed over devices, but env={config['choices']['env']} is "
+            "stepped on the host; use mesh.data=1, or an environment on the device, such as env=brax/halfcheetah"
+        )
+    return environment._replace(spec=environment.spec._replace(data_axis=DATA_AXES, data_shards=shards))
 
 
 def build_estimation(config: Mapping[str, Any]) -> BuiltEstimation:

@@ -20,6 +20,7 @@ import numpy as np
 
 from infojax.run import config as configuration
 from infojax.run.log import write_json
+from infojax.run.mesh import is_first, started
 from infojax.run.statistics import bootstrap_interval
 from infojax.types import UserError
 
@@ -107,8 +108,9 @@ def git_commit() -> str | None:
 
 
 def set_status(run_dir: Path, status: str, reason: str) -> None:
-    """running, done or failed, and why."""
-    write_json(run_dir / "status.json", {"status": status, "reason": reason})
+    """running, done or failed, and why; of several processes the first one's word counts."""
+    if is_first():
+        write_json(run_dir / "status.json", {"status": status, "reason": reason})
 
 
 @contextlib.contextmanager
@@ -132,7 +134,7 @@ def limit_cpu_threads(count: int | None) -> None:
     # XLA reads this variable once, when jax starts; there is no jax option for it.
     if count is None or os.environ.get("NPROC") == str(count):
         return
-    if _jax_has_started():
+    if started():
         warnings.warn(
             f"cpu_threads={count} comes too late, jax has already started in this process; "
             f"restart it and train before anything else, or set the environment variable NPROC={count}",
@@ -140,17 +142,6 @@ def limit_cpu_threads(count: int | None) -> None:
         )
         return
     os.environ["NPROC"] = str(count)
-
-
-def _jax_has_started() -> bool:
-    """Whether jax has made its devices: from then on it refuses to change their number."""
-    devices = jax.config.values["jax_num_cpu_devices"]
-    try:
-        jax.config.update("jax_num_cpu_devices", 1 if devices != 1 else 2)
-    except RuntimeError:
-        return True
-    jax.config.update("jax_num_cpu_devices", devices)
-    return False
 
 
 def use_compilation_cache() -> None:

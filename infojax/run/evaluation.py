@@ -14,7 +14,7 @@ import numpy as np
 from infojax.run import coverage
 from infojax.run.diagnostics import diagnose
 from infojax.run.loop import act_all, host_rollout, opening, select_environments
-from infojax.run.mesh import Seeds, over_seeds, seed_mesh
+from infojax.run.mesh import Seeds, fetch, over_first_shards, over_seeds, place, seed_mesh
 from infojax.types import (
     Agent,
     Array,
@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-Evaluate = Callable[[Any, Sequence[int], int], Evaluation]  # (agent state [S, …], seeds, step) -> evaluation
+Evaluate = Callable[[Any, Sequence[int], int], Evaluation]  # (agent state as the loop has it, seeds, step)
 
 
 def columns(agent: Agent, episodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +115,13 @@ def _measured(measures: Metrics, mask: Array) -> Metrics:
 
 
 def device_evaluation(
-    agent: Agent, environment: Environment, episodes: int, num_seeds: int, seeds: Seeds, diagnostics: bool = False
+    agent: Agent,
+    environment: Environment,
+    episodes: int,
+    num_seeds: int,
+    seeds: Seeds,
+    diagnostics: bool = False,
+    devices: Sequence[Any] | None = None,
 ) -> Evaluate:
     """Evaluation on the device, one compiled program; `diagnostics` adds the common yardstick of exploration."""
     spec = environment.spec
@@ -154,11 +160,11 @@ def device_evaluation(
         _, (rollout, positions, measures) = jax.lax.scan(step, start, (keys, times))
         return _summary(agent, spec, state, Record(rollout, positions, measures), skill, diagnostics)
 
-    mesh = seed_mesh(num_seeds)
-    compiled = over_seeds(one_seed, mesh, seeds)
+    mesh = seed_mesh(num_seeds, devices, spec.data_shards)
+    compiled = over_first_shards(one_seed, mesh, seeds)
 
     def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
-        found = jax.device_get(compiled(state, evaluation_keys(seed_list, step)))
+        found = fetch(compiled(state, place(evaluation_keys(seed_list, step), mesh)))
         return _split(agent, spec, found, episodes, step)
 
     return evaluate
@@ -171,13 +177,19 @@ def evaluation_keys(seed_list: Sequence[int], step: int) -> Key:
 
 
 def host_evaluation(
-    agent: Agent, factory: HostFactory, episodes: int, num_seeds: int, seeds: Seeds, diagnostics: bool = False
+    agent: Agent,
+    factory: HostFactory,
+    episodes: int,
+    num_seeds: int,
+    seeds: Seeds,
+    diagnostics: bool = False,
+    devices: Sequence[Any] | None = None,
 ) -> Evaluate:
     """The same evaluation of environments on the host."""
     spec = factory.spec
     skill, _ = columns(agent, episodes)
     half = len(skill) // len(MODES)
-    mesh = seed_mesh(num_seeds)
+    mesh = seed_mesh(num_seeds, devices)
 
     def begin(state: Any, key: Key) -> tuple[Any, Key]:
         carry_key, step_key = jax.random.split(key)

@@ -303,7 +303,7 @@ def device_loop(
     iterations: int,
     num_seeds: int,
     seeds: Seeds,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Loop:
     """The loop of an environment on the device, on those of the machine or those given."""
     shards = environment.spec.data_shards
@@ -364,7 +364,7 @@ def host_loop(
     batches: Sequence[HostEnvironment],
     iterations: int,
     seeds: Seeds,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Loop:
     """The loop of environments on the host, one batch per seed: the same `act` and `update`, numpy in between."""
     num_seeds, spec = len(batches), batches[0].spec

@@ -30,7 +30,7 @@ SEED_AXIS = "seed"
 # --- devices -----------------------------------------------------------------------------------------------------
 
 
-def seed_mesh(num_seeds: int, devices: Sequence[jax.Device] | None = None, shards: int = 1) -> Mesh:
+def seed_mesh(num_seeds: int, devices: Sequence[Any] | None = None, shards: int = 1) -> Mesh:
     """A mesh over as many devices, of the machine's own or of those given, as divide seeds and shards evenly.
 
     Its axes are `seed`, and `data` where there are several shards. Of equally many devices, seeds have the more.
@@ -201,7 +201,7 @@ def begin(settings: Settings) -> None:
     there are no such devices, or not as many.
     """
     _join(settings)
-    if settings.platform == "cpu" and not _started():
+    if settings.platform == "cpu" and not started():
         jax.config.update("jax_platforms", "cpu")  # leaves the memory of a GPU alone
     devices = devices_of(settings)
     if settings.platform not in ("auto", jax.default_backend()):
@@ -212,7 +212,7 @@ def begin(settings: Settings) -> None:
     jax.config.update("jax_default_matmul_precision", None if precision == "default" else precision)
 
 
-def devices_of(settings: Settings) -> list[jax.Device]:
+def devices_of(settings: Settings) -> list[Any]:
     """The devices that a run may take; raises UserError where there are no such devices, or not as many."""
     try:
         devices = jax.devices(None if settings.platform == "auto" else settings.platform)
@@ -240,12 +240,12 @@ def facts(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def _kind(device: jax.Device) -> str:
+def _kind(device: Any) -> str:
     """cpu, gpu or tpu."""
     return "gpu" if device.platform in ("cuda", "rocm") else device.platform
 
 
-def _started() -> bool:
+def started() -> bool:
     """Whether jax has made its devices: from then on it refuses to change their number."""
     devices = jax.config.values["jax_num_cpu_devices"]
     try:
@@ -277,7 +277,7 @@ def _join(settings: Settings) -> None:
         )
     if not explicit and not recognised():
         return
-    if _started():
+    if started():
         raise UserError(
             "several processes must join before jax computes anything, and it has already begun in this one; start a "
             "process anew, or use mesh.distributed=off"

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infojax.run import config as configuration
+from infojax.run import mesh
 from infojax.run.checkpoint import Checkpoints, Restored, checkpoints
 from infojax.run.directory import (
     compile_clock,
@@ -32,13 +33,15 @@ from infojax.run.directory import (
 from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
 from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
 from infojax.run.loop import Loop, LoopState, device_loop, host_loop
-from infojax.run.mesh import over_seeds, seed_mesh
 from infojax.run.report import figures
 from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
 
 
 class Run(NamedTuple):
-    """A trained run in Python: `state` is the agent's state with a leading seed axis."""
+    """A trained run in Python: `state` is the agent's state with a leading seed axis.
+
+    Where the data of a seed is spread over shards it is that of the first: what is learned, and this shard's replay.
+    """
 
     agent: Agent
     state: Any
@@ -66,6 +69,7 @@ class Session(NamedTuple):
     batches: list[HostEnvironment]
     plan: Plan
     seeds: list[int]
+    devices: Sequence[Any]
 
 
 def train(
@@ -103,21 +107,43 @@ def train(
 def train_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Train, or go on training, or show what is finished; returns the summary."""
     limit_cpu_threads(config["cpu_threads"])
+    mesh.begin(mesh.settings_of(config))
     built = configuration.build(config)
     run_dir = Path(configuration.run_directory(config))
-    done = prepare(run_dir, config)
+    done = _prepared(run_dir, config)
     if done is not None:
-        print_result(done, run_dir)
+        if mesh.is_first():
+            print_result(done, run_dir)
         return done
     use_compilation_cache()
     with failures_noted(run_dir, "interrupted; the same command goes on from the last checkpoint"):
         return _run(built, config, run_dir)
 
 
+def _prepared(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """`prepare`, by the first process for all of them."""
+    found: dict[str, Any] = {"summary": None, "refused": None}
+    if mesh.is_first():
+        try:
+            found["summary"] = prepare(run_dir, config)
+        except UserError as error:
+            found["refused"] = str(error)
+    found = json.loads(mesh.told(json.dumps(found)))
+    if found["refused"] is not None:
+        raise UserError(found["refused"])
+    return found["summary"]
+
+
 def resume(run_dir: str | Path) -> dict[str, Any]:
-    """Go on with the run in `run_dir`, or show its result when it is finished."""
+    """Go on with the run in `run_dir`, or show its result when it is finished; with whatever devices there are now."""
     config = saved_config(run_dir)
-    return train_from_config({**config, "run_dir": str(run_dir), "overwrite": False})
+    return train_from_config({**config, "run_dir": str(run_dir), "overwrite": False, "mesh": _lasting(config)})
+
+
+def _lasting(config: dict[str, Any]) -> dict[str, Any]:
+    """Of the section `mesh` what is the run's and not the machine's."""
+    settings = mesh.settings_of(config)
+    return {"data": settings.data, "matmul_precision": settings.matmul_precision}
 
 
 def load(run_dir: str | Path) -> Run:
@@ -126,9 +152,12 @@ def load(run_dir: str | Path) -> Run:
     session, restored = _reopen(Path(run_dir), config)
     for batch in session.batches:
         batch.close()
+    state = restored.state.agent
+    if mesh.settings_of(config).data > 1:
+        state = jax.tree.map(lambda leaf: leaf[:, 0], state)
     summary = Path(run_dir) / "summary.json"
     found = json.loads(summary.read_text()) if summary.exists() else {}
-    return Run(session.agent, restored.state.agent, config, found, Path(run_dir))
+    return Run(session.agent, state, config, found, Path(run_dir))
 
 
 def evaluate(run_dir: str | Path) -> dict[str, Any]:
@@ -146,7 +175,7 @@ def evaluate(run_dir: str | Path) -> dict[str, Any]:
 
 
 def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
-    session = _session(configuration.build(config), config)
+    session = _session(configuration.build(config), config, jax.local_devices())
     store = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
     restored = store.restore(session.loop.init(session.seeds))
     store.close()
@@ -155,12 +184,13 @@ def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
     return session, restored
 
 
-def _adopted(agent: Agent, state: Any, config: dict[str, Any]) -> Any:
-    """The agents' fresh states [S, …] with what the run `init_from` has learned: its member i, or its only one."""
+def _adopted(agent: Agent, state: Any, config: dict[str, Any], devices: Sequence[Any]) -> Any:
+    """The agents' fresh states with what the run `init_from` has learned: its member i, or its only one."""
     source, count = config["init_from"], config["num_seeds"]
     if agent.adopt is None:
         raise UserError(f"agent {config['choices']['agent']} cannot start from another run; leave init_from null")
     learned = load(source).state
+    shards = mesh.settings_of(config).data
     members = jax.tree.leaves(learned)[0].shape[0]
     if members not in (1, count):
         raise UserError(
@@ -169,11 +199,16 @@ def _adopted(agent: Agent, state: Any, config: dict[str, Any]) -> Any:
         )
     if members != count:
         learned = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), learned)
-    return over_seeds(agent.adopt, seed_mesh(count), "vmap")(state, learned)
+    if shards > 1:
+        learned = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (count, shards, *leaf.shape[1:])), learned)
+    layout = mesh.seed_mesh(count, devices, shards)
+    if jax.process_count() > 1:
+        learned = jax.tree.map(lambda leaf: mesh.place(leaf, layout), learned)
+    return mesh.over_shards(agent.adopt, layout, "vmap")(state, learned)
 
 
 def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
-    per_iteration = agent.unroll * agent.num_envs
+    per_iteration = agent.unroll * agent.num_envs * mesh.settings_of(config).data
     total = config["total_steps"]
     iterations = max(1, round(min(config["log"]["every"], total) / per_iteration))
     steps_per_chunk = iterations * per_iteration
@@ -186,35 +221,41 @@ def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
     )
 
 
-def _session(built: configuration.Built, config: dict[str, Any]) -> Session:
+def _session(built: configuration.Built, config: dict[str, Any], devices: Sequence[Any]) -> Session:
     agent, environment = built.agent, built.environment
     plan = _plan(agent, config)
     num_seeds, how = config["num_seeds"], config["seeds"]
     seeds = [config["seed"] + index for index in range(num_seeds)]
     episodes, yardstick = config["evaluation"]["episodes"], config["evaluation"]["diagnostics"]
     if isinstance(environment, Environment):
-        loop = device_loop(agent, environment, plan.iterations, num_seeds, how)
-        evaluate = device_evaluation(agent, environment, episodes, num_seeds, how, yardstick)
-        return Session(agent, loop, evaluate, [], plan, seeds)
+        loop = device_loop(agent, environment, plan.iterations, num_seeds, how, devices)
+        evaluate = device_evaluation(agent, environment, episodes, num_seeds, how, yardstick, devices)
+        return Session(agent, loop, evaluate, [], plan, seeds, devices)
     factory: HostFactory = environment
+    if len({device.process_index for device in devices}) > 1:
+        raise UserError(
+            f"env={config['choices']['env']} is stepped on the host, which several processes cannot share; use "
+            "mesh.distributed=off, or an environment on the device, such as env=brax/halfcheetah"
+        )
     batches = [factory.create(agent.num_envs) for _ in seeds]
-    loop = host_loop(agent, batches, plan.iterations, how)
-    evaluate = host_evaluation(agent, factory, episodes, num_seeds, how, yardstick)
-    return Session(agent, loop, evaluate, batches, plan, seeds)
+    loop = host_loop(agent, batches, plan.iterations, how, devices)
+    evaluate = host_evaluation(agent, factory, episodes, num_seeds, how, yardstick, devices)
+    return Session(agent, loop, evaluate, batches, plan, seeds, devices)
 
 
 def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         clock = stack.enter_context(compile_clock())
-        session = _session(built, config)
+        settings, first = mesh.settings_of(config), mesh.is_first()
+        session = _session(built, config, mesh.devices_of(settings))
         plan, seeds = session.plan, session.seeds
         store: Checkpoints = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
         stack.callback(store.close)
         for batch in session.batches:
             stack.callback(batch.close)
         stopped = stack.enter_context(_termination())
-        loggers = open_loggers(config["logger"], run_dir, config)
+        loggers = open_loggers(config["logger"], run_dir, config) if first else []
         for logger in loggers:
             stack.callback(logger.close)
 
@@ -222,18 +263,21 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
         chunk, record = 0, {"position": 0, "wall": 0.0, "compile": 0.0, "score": None}
         restored = store.restore(state)
         if restored is None and config["init_from"] is not None:
-            state = state._replace(agent=_adopted(session.agent, state.agent, config))
+            state = state._replace(agent=_adopted(session.agent, state.agent, config, session.devices))
         if restored is not None:
             chunk, state, record = restored.chunk, restored.state, restored.record
             for batch, blob in zip(session.batches, restored.host, strict=True):
                 batch.restore(blob)
-        metrics_file = MetricsFile(run_dir / "metrics.jsonl")
-        metrics_file.truncate(record["position"])
+        metrics_file = MetricsFile(run_dir / "metrics.jsonl") if first else None
+        if metrics_file is not None:
+            metrics_file.truncate(record["position"])
         set_status(run_dir, "running", "")
         found: Evaluation | None = None
         watched: tuple[str, float] | None = None
         total = plan.chunks * plan.steps_per_chunk
-        progress = stack.enter_context(Progress(total, enabled=config["progress"], start=chunk * plan.steps_per_chunk))
+        progress = stack.enter_context(
+            Progress(total, enabled=config["progress"] and first, start=chunk * plan.steps_per_chunk)
+        )
 
         while chunk < plan.chunks:
             before = time.perf_counter()
@@ -242,8 +286,9 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             seconds = time.perf_counter() - before
             chunk += 1
             step = chunk * plan.steps_per_chunk
-            values = {name: np.asarray(value) for name, value in metrics.items()}
-            found = None
+            values: dict[str, np.ndarray] = dict(mesh.fetch(metrics))
+            # All processes must stop behind the same chunk, whichever was told to.
+            stops, found = mesh.any_process(bool(stopped)), None
             if chunk % plan.evaluate_every == 0 or chunk == plan.chunks:
                 found = session.evaluate(state.agent, seeds, step)
                 values |= found.metrics
@@ -254,7 +299,8 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
                 | {"time/steps_per_second": plan.steps_per_chunk * len(seeds) / seconds}
                 for index, seed in enumerate(seeds)
             ]
-            metrics_file.write(rows)
+            if metrics_file is not None:
+                metrics_file.write(rows)
             for logger in loggers:
                 for row in rows:
                     logger.write(step, int(row["seed"]), {k: v for k, v in row.items() if k not in ("step", "seed")})
@@ -266,12 +312,12 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             else:
                 shown = watched
             progress.update(step, *shown)
-            if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stopped:
+            if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stops:
                 now = {"wall": record["wall"] + time.perf_counter() - began, "compile": record["compile"] + sum(clock)}
-                saved = {**record, **now, "position": metrics_file.position()}
+                saved = {**record, **now, "position": 0 if metrics_file is None else metrics_file.position()}
                 score = -math.inf if record["score"] is None else record["score"]
                 store.save(chunk, state, [batch.save() for batch in session.batches], saved, score)
-            if stopped and chunk < plan.chunks:
+            if stops and chunk < plan.chunks:
                 reason = f"stopped by SIGTERM at step {step}; the same command goes on from there"
                 set_status(run_dir, "running", reason)
                 raise SystemExit(0)
@@ -282,12 +328,17 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             "wall_seconds": record["wall"] + time.perf_counter() - began,
             "compile_seconds": record["compile"] + sum(clock),
         }
+    if not first:
+        return json.loads(mesh.told(""))
     np.savez_compressed(run_dir / "evaluation.npz", **found.arrays)  # pyright: ignore[reportArgumentType]
     summary = _summary(config, _last_rows(run_dir / "metrics.jsonl", seeds), timing)
+    summary["mesh"] = mesh.facts(mesh.seed_mesh(len(seeds), session.devices, settings.data))
     write_json(run_dir / "summary.json", summary)
     figures(run_dir)
     set_status(run_dir, "done", "")
     print_result(summary, run_dir)
+    if jax.process_count() > 1:
+        mesh.told(json.dumps(summary))
     return summary
 
 

@@ -88,32 +88,42 @@ def picture(
     path: Path,
     cases: Sequence[Case],
     runs: Path,
-    metric: str,
-    label: str,
+    metrics: Mapping[str, str],
     smooth: Callable[[np.ndarray], np.ndarray] = lambda values: values,
 ) -> Path:
-    """One panel for each world: mean of every method over steps, shaded by its interval."""
+    """A row of panels for each metric, named by its label, and a column for each world.
+
+    The mean of every method over steps, shaded by its interval.
+    """
     worlds = list(dict.fromkeys(case.world for case in cases))
     methods = list(dict.fromkeys(case.method for case in cases))
-    figure, panels = plt.subplots(1, len(worlds), figsize=(4.2 * len(worlds), 3.4), squeeze=False, layout="constrained")
-    for axes, world in zip(panels[0], worlds, strict=True):
-        for case in (case for case in cases if case.world == world):
-            steps, values = curve(runs / case.name, metric)
-            if not len(steps):
-                continue
-            colour = COLOURS[methods.index(case.method) % len(COLOURS)]
-            middle, low, high = (np.asarray(part) for part in bootstrap_interval(smooth(values)))
-            axes.plot(steps, middle, color=colour, label=case.method, linewidth=1.6)
-            axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.set_title(world, fontsize=10)
-        axes.set_xlabel("environment steps")
-        tidy(axes, 9)
-    panels[0][0].set_ylabel(label)
+    size = (4.2 * len(worlds), 3.4 * len(metrics))
+    figure, panels = plt.subplots(len(metrics), len(worlds), figsize=size, squeeze=False, layout="constrained")
+    for row, (metric, label) in zip(panels, metrics.items(), strict=True):
+        for axes, world in zip(row, worlds, strict=True):
+            for case in (case for case in cases if case.world == world):
+                steps, values = curve(runs / case.name, metric)
+                if not len(steps):
+                    continue
+                colour = COLOURS[methods.index(case.method) % len(COLOURS)]
+                middle, low, high = (np.asarray(part) for part in bootstrap_interval(smooth(values)))
+                axes.plot(steps, middle, color=colour, label=case.method, linewidth=1.6)
+                axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.set_title(world, fontsize=10)
+            axes.set_xlabel("environment steps")
+            tidy(axes, 9)
+        row[0].set_ylabel(label)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
     saved = save(figure, path)
     plt.close(figure)
     return saved
+
+
+def above(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+    """By how much the first is above the second, seed by seed; it holds where the interval is above 0."""
+    gap = interval(np.asarray(first) - np.asarray(second))
+    return {**gap, "holds": bool(gap["low"] > 0)}
 
 
 def write(folder: Path, name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], record: Any) -> None:

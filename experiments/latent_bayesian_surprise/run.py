@@ -69,7 +69,7 @@ def main() -> None:
         )
     heads = ["method", *(f"coverage, {world}" for world in WORLDS), *(f"lost, {world}" for world in WORLDS[1:])]
     studies.write(arguments.output, "table", heads, rows, record)
-    studies.picture(arguments.output / "coverage.png", cases, arguments.runs, METRIC, "cells ever visited, share")
+    studies.picture(arguments.output / "coverage.png", cases, arguments.runs, {METRIC: "cells ever visited, share"})
     print((arguments.output / "table.md").read_text())
     print(f"{minutes:.1f} min")
 

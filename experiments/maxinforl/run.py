@@ -76,7 +76,7 @@ def main() -> None:
         rows.append([case.world, case.method, f"{count} of {len(reached)}", told, studies.shown(last)])
     heads = ["world", "method", "seeds that reach the goal", "steps to it, median", "return at the end"]
     studies.write(arguments.output, "table", heads, rows, record)
-    studies.picture(arguments.output / "returns.png", cases, arguments.runs, METRIC, "return, deterministic")
+    studies.picture(arguments.output / "returns.png", cases, arguments.runs, {METRIC: "return, deterministic"})
     print((arguments.output / "table.md").read_text())
     print(f"{minutes:.1f} min")
 

@@ -27,6 +27,7 @@ from omegaconf import DictConfig
 
 from infojax import __version__
 from infojax.run import config as configuration
+from infojax.run import sweeps
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,12 +36,8 @@ class _Wrong(Exception):
     """A command line that cannot be followed; its text is the sentence to print."""
 
 
-class _Stopped(BaseException):
-    """Carries what a single job raised past Hydra, which would print lines of its own about an `Exception`."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
+class _JobFailed(Exception):
+    """What a sweeper is told of a job that failed."""
 
 
 class Command(NamedTuple):
@@ -67,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of `infojax … | head` has gone
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it replaces a stream that Python flushes at exit
         return FAILED
-    except _Stopped as stopped:
+    except configuration.Stopped as stopped:
         error: Exception = stopped.error
     except Exception as raised:
         if _sentence(raised) is None:
@@ -161,11 +158,11 @@ def _adapt(words: list[str]) -> None:
 
 def _tabled(module: str, app: configuration.App, job: Callable[[DictConfig], float], words: list[str]) -> None:
     """An application whose sweeps end in a table, that the module of its tables prints."""
-    begun = len(configuration.Record.begun)
+    configuration.Record.begun.clear()
     try:
         _application(app, job, words)
     finally:  # a sweep of which a job failed has a table of the others
-        for folder in configuration.Record.begun[begun:]:
+        for folder in dict.fromkeys(configuration.Record.begun):
             importlib.import_module(f"infojax.run.{module}").print_sweep(folder)
 
 
@@ -179,14 +176,52 @@ def _application(app: configuration.App, job: Callable[[DictConfig], float], wor
     application = hydra.main(version_base="1.3", config_path=f"pkg://{configuration.CONFIGS}", config_name=app.name)
     composing = configuration.COMPOSITION_ERRORS if parsed.multirun else (*configuration.COMPOSITION_ERRORS, ValueError)
     try:
+        configuration.check_plugins(overrides)
         if parsed.multirun:
             overrides = configuration.spelt_out(overrides, app, folders)
         with _argv([*flags, *overrides]), _told_jobs() if parsed.multirun else contextlib.nullcontext():
-            application(job)()
+            _rounds(application(job))
     except composing as error:
         if _is_user_error(error):
             raise
         raise _Wrong(configuration.explain(error, overrides, folders, app)) from error
+
+
+def _rounds(application: Callable[[], None]) -> None:
+    """Run Hydra's application; in a sweep again for what is left where the launcher broke down, and a word at the end.
+
+    A job that raises is noted and the others go on. A process that dies can take a launcher down (joblib gives up all
+    its jobs, submitit and Ray the results of those behind): then the rest is launched again, and what is done skipped.
+    """
+    begun, struck, ended = configuration.Record.begun, {}, 0
+    begun.clear()
+    with configuration.Record.held:
+        while True:
+            error = None
+            try:
+                application()
+            except configuration.COMPOSITION_ERRORS:
+                raise
+            except Exception as raised:
+                error = raised
+            if error is None or isinstance(error, _JobFailed) or "No trials are completed" in str(error):
+                break
+            if not begun or _is_user_error(error):
+                raise error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            lost, before = sweeps.strike(begun[-1], struck), ended
+            jobs = sweeps.jobs_of(begun[-1])
+            ended = sum(job.status != "running" for job in jobs)
+            if not jobs:
+                raise _Wrong(f"the jobs could not be launched: {reason}") from error
+            if not lost and ended <= before:  # another round would end like this one
+                raise error
+            print(f"infojax: the launcher broke down ({reason}); another round for what is left", file=sys.stderr)
+    if begun:
+        lines, refused = sweeps.account(begun[-1])
+        if lines:
+            print("\n".join(f"infojax: {line}" for line in lines), file=sys.stderr, flush=True)
+            raise SystemExit(WRONG if refused else FAILED)
 
 
 def _job(config: DictConfig) -> float:
@@ -207,19 +242,55 @@ def _adapt_job(config: DictConfig) -> float:
 def _done(config: DictConfig, app: configuration.App, run: Callable[[dict[str, Any]], dict[str, Any]]) -> float:
     """One job of Hydra's: a plain configuration, checked, run."""
     settings = HydraConfig.get()
+    if settings.mode == RunMode.MULTIRUN:
+        return _done_in_sweep(config, app, run)
     try:
         plain = configuration.plain(config, settings.runtime.choices, app)
         configuration.check_run_directory(plain)
-        if settings.mode == RunMode.MULTIRUN:
-            configuration.record_run(Path(settings.sweep.dir), configuration.run_directory(plain))
         summary = run(plain)
     except Exception as error:
-        if settings.mode != RunMode.MULTIRUN:
-            raise _Stopped(error) from error
-        # The other jobs of a sweep go on; Hydra raises the first error when all have ended.
-        print(f"infojax: job {settings.job.num}: {_sentence(error) or repr(error)}", file=sys.stderr, flush=True)
-        raise
-    return float((summary["metrics"].get(summary.get("headline")) or {}).get("mean") or math.nan)
+        raise configuration.Stopped(error) from error
+    return sweeps.value(summary, None)
+
+
+def _done_in_sweep(
+    config: DictConfig, app: configuration.App, run: Callable[[dict[str, Any]], dict[str, Any]]
+) -> float:
+    """One job of a sweep, in whatever process; what became of it stands in the sweep's folder, and nothing is raised.
+
+    But a search is told by an error that a job failed: Optuna takes no NaN.
+    """
+    settings = HydraConfig.get()
+    if Path(settings.runtime.cwd).is_dir():
+        os.chdir(settings.runtime.cwd)  # a worker of a cluster begins elsewhere
+    sweep, words = Path(settings.sweep.dir), [str(given) for given in settings.overrides.task]
+    job = sweeps.noted(sweep, words)
+    if job is None or job.status != "failed":  # else an earlier round of this command has seen it fail
+        job = sweeps.Job(settings.job.num, words, None, "running")
+        try:
+            plain = configuration.plain(config, settings.runtime.choices, app)
+            configuration.check_run_directory(plain)
+            run_dir = configuration.run_directory(plain)
+            job = job._replace(run_dir=str(run_dir))
+            configuration.record_run(sweep, run_dir)
+            with sweeps.alone(run_dir):
+                sweeps.note(sweep, job)
+                found = sweeps.value(run(plain), plain["sweep"]["metric"])
+                sweeps.note(sweep, job._replace(status="done"))
+            return found
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:  # a mistake of ours or of a user's module
+                traceback.print_exc()
+            reason = sentence or f"{type(error).__name__}: {error}"
+            print(f"infojax: job {job.number}: {reason}", file=sys.stderr, flush=True)
+            job = job._replace(status="failed", reason=reason, refused=sentence is not None)
+            sweeps.note(sweep, job)
+            if job.run_dir is not None:
+                sweeps.write_status(Path(job.run_dir), reason)
+    if settings.sweeper.get("_target_", "").endswith("BasicSweeper"):
+        return math.nan
+    raise _JobFailed(job.reason)
 
 
 def _trained(config: dict[str, Any]) -> dict[str, Any]:
@@ -411,19 +482,22 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_jobs() -> Iterator[None]:
-    """Hydra's launchers say on stdout which job of a sweep they run; the logging of the process stays as it is."""
-    logger, handler = logging.getLogger("hydra"), logging.StreamHandler(sys.stdout)
-    before = logger.level, logger.propagate
+    """Hydra's launchers and sweepers say on stdout what they do; the logging of the process stays as it is."""
+    loggers = [logging.getLogger(name) for name in ("hydra", "hydra_plugins")]
+    handler = logging.StreamHandler(sys.stdout)
+    before = [(logger.level, logger.propagate) for logger in loggers]
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 @contextlib.contextmanager

@@ -230,7 +230,9 @@ def test_a_sweep_runs_every_job_and_fails_if_one_did(trained, monkeypatch, capsy
 def test_a_sweep_leaves_its_record_beside_the_runs(trained, monkeypatch, tmp_path):
     assert run(monkeypatch, "train", "-m", ARENA, "agent=sac", "seed=range(2)") == 0
     assert [config["seed"] for config in trained] == [0, 1]
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["multirun.yaml", "runs.txt"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"]
+    assert sorted(path.name for path in files if path.parent.name != "jobs") == ["multirun.yaml", "runs.txt"]
+    assert len([path for path in files if path.parent.name == "jobs"]) == 2
     sweep = next(tmp_path.rglob("multirun.yaml")).parent
     assert sweep.is_relative_to(tmp_path / "runs" / "sweeps")
     named = [f"../../{configuration.run_name(config)}" for config in trained]

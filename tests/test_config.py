@@ -30,7 +30,7 @@ def test_a_composed_configuration_is_plain_and_resolved():
 
 def test_the_top_level_keys_are_the_documented_ones():
     options = {"seed", "num_seeds", "seeds", "total_steps", "run_dir", "overwrite", "logger", "progress", "cpu_threads"}
-    sections = {"agent", "objective", "env", "evaluation", "checkpoint", "log", "skills", "choices"}
+    sections = {"agent", "objective", "env", "evaluation", "checkpoint", "log", "skills", "sweep", "choices"}
     assert set(configuration.compose(ARENA)) == options | {"init_from"} | sections
 
 
@@ -244,6 +244,7 @@ def test_the_name_of_a_run_is_stable():
     name = configuration.run_name(configuration.compose(["agent=sac", *ARENA]))
     assert name.startswith("sac-maze_open-") and len(name.rpartition("-")[2]) == 8
     same = ["run_dir=x", "overwrite=true", "logger=[wandb]", "progress=false", "cpu_threads=1", "checkpoint.keep=9"]
+    same += ["sweep.metric=value"]
     same += ["total_steps=1e6"]
     for words in same:
         assert configuration.run_name(configuration.compose(["agent=sac", words, *ARENA])) == name

@@ -7,6 +7,7 @@ checked or built, so that the command line answers `--help` at once.
 """
 
 import ast
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -33,9 +34,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from packaging.version import Version
 
@@ -58,12 +60,30 @@ if TYPE_CHECKING:
 CONFIGS = "infojax.configs"
 # What changes nothing in a run's numbers: it neither names a run nor sets it apart from another. Of the mesh, `data`
 # does, see `_counting`.
-NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "mesh", "choices")
+NEUTRAL = ("run_dir", "overwrite", "logger", "progress", "cpu_threads", "checkpoint", "mesh", "sweep", "choices")
 # The errors that a composition ends in because of what the user wrote.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
 RUNS_OF_A_SWEEP = "runs.txt"
+# What a launcher or a sweeper beside Hydra's own is installed with.
+PLUGINS = {
+    "joblib": ("hydra_joblib_launcher", "sweep"),
+    "submitit_local": ("hydra_submitit_launcher", "sweep"),
+    "submitit_slurm": ("hydra_submitit_launcher", "sweep"),
+    "optuna": ("hydra_optuna_sweeper", "sweep"),
+    "ray": ("hydra_ray_launcher", "ray"),
+    "ray_cluster": ("hydra_ray_launcher", "ray"),
+    "ray_tpu": ("hydra_ray_launcher", "ray"),
+}
+
+
+class Stopped(BaseException):
+    """Carries what was raised past Hydra, which would print lines of its own about an `Exception`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 class App(NamedTuple):
@@ -123,6 +143,8 @@ def _common_options() -> dict[str, Any]:
         "logger": tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
         "progress": bool,
         "cpu_threads": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
+        "sweep.metric": str | None,
+        "sweep.direction": Literal["maximize", "minimize"],
     }
 
 
@@ -370,11 +392,22 @@ def choices_of(sources: Any, name: str, *groups: str) -> str:
     return "\n".join(lines)
 
 
+def sweep_name(words: Any, hydra_words: Any) -> str:
+    """`${sweep_name:${hydra.overrides.task},${hydra.overrides.hydra}}`: the same for the same sweep."""
+    extent = ("n_trials", "n_jobs", "max_batch_size", "max_failure_rate")  # of a sweep, which may grow
+    searched = [given for given in hydra_words if re.match(r"\+*hydra[./]sweeper", given)]
+    kept = [given for given in searched if not re.match(rf"\+*hydra\.sweeper\.({'|'.join(extent)})=", given)]
+    kept += [given for given in words if given.lstrip("+").partition("=")[0].partition(".")[0] not in NEUTRAL]
+    return hashlib.sha256(json.dumps(sorted(kept)).encode()).hexdigest()[:8]
+
+
 # At import, because the workers of a parallel sweep resolve what the parent composed.
 OmegaConf.register_new_resolver("at_most", at_most, replace=True)
 OmegaConf.register_new_resolver("best_skill", best_skill, replace=True)
 OmegaConf.register_new_resolver("num_skills", num_skills, replace=True)
 OmegaConf.register_new_resolver("choices_of", choices_of, replace=True)
+# Kept, so that the jobs of a sweep, whose words differ, find the folder of the whole.
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)
 
 
 def spelt_out(words: Sequence[str], app: App, folders: Iterable[str | Path] = ()) -> list[str]:
@@ -418,6 +451,27 @@ def _lacks_a_value(group: str, name: str, folders: Iterable[str | Path]) -> bool
     paths = [Path(root) / group / f"{name}.yaml" for root in (*folders, configs_folder())]
     path = next(path for path in paths if path.exists())
     return any(value == "???" for _, value in leaves(read(path)))
+
+
+def check_plugins(words: Sequence[str]) -> None:
+    """Refuse a launcher or a sweeper of ours whose packages are not there; let ours stand for the plugins' own.
+
+    Hydra would mix a file with what a plugin has stored under the same name, which it no longer likes.
+    """
+    Plugins.instance()  # from here on they have stored theirs
+    for path in (configs_folder() / "hydra").rglob("*.yaml"):
+        ConfigStore.instance().repo.get("hydra", {}).get(path.parent.name, {}).pop(path.name, None)
+    for given in words:
+        group, _, name = given.lstrip("+").partition("=")
+        package, extra = PLUGINS.get(name, ("", ""))
+        if group not in ("hydra/launcher", "hydra/sweeper") or not package:
+            continue
+        try:
+            found = find_spec(f"hydra_plugins.{package}")
+        except ModuleNotFoundError:  # no plugin at all
+            found = None
+        if found is None:
+            raise _user_error(f"{given} needs packages of its own; install them by pip install 'infojax[{extra}]'")
 
 
 def word(value: Any) -> str:
@@ -494,13 +548,30 @@ def check_run_directory(config: Mapping[str, Any]) -> None:
 
 
 class Record(Callback):
-    """A callback of Hydra's by which the command line learns where a sweep is kept."""
+    """A callback of Hydra's by which the command line learns where a sweep is kept, and prepares it."""
 
-    begun: ClassVar[list[Path]] = []  # in this process
+    begun: ClassVar[list[Path]] = []  # by the present command; several rounds of one sweep are several entries
+    held: ClassVar[contextlib.ExitStack] = contextlib.ExitStack()  # what the command has for itself while it goes on
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note the folder of a sweep before its first job."""
-        Record.begun.append(Path(config.hydra.sweep.dir))
+        """Note the folder of a sweep before its first job; what goes wrong here ends the command."""
+        from infojax.run import sweeps
+
+        sweep, searches = Path(config.hydra.sweep.dir), "Optuna" in str(config.hydra.sweeper.get("_target_"))
+        try:
+            if sweep not in Record.begun:
+                if not Record.held.enter_context(sweeps.alone(sweep, wait=False)):
+                    raise _user_error(f"this sweep is under way in another process; wait for it, or stop it ({sweep})")
+                sweeps.begin(sweep)
+                if not searches:  # the jobs name their runs anew; a search goes on with those that it has
+                    (sweep / RUNS_OF_A_SWEEP).unlink(missing_ok=True)
+            Record.begun.append(sweep)
+            if searches:
+                ended = sweeps.reopen_study(config.hydra.sweeper.storage, config.hydra.sweeper.study_name)
+                with read_write(config), open_dict(config):
+                    config.hydra.sweeper.n_trials = max(0, config.hydra.sweeper.n_trials - ended)
+        except Exception as error:
+            raise Stopped(error) from error  # Hydra would make a warning of an `Exception`
 
 
 def record_run(sweep: Path, run_dir: Path) -> None:

@@ -74,6 +74,7 @@ def main() -> None:
         "contributing.md": ROOT / "CONTRIBUTING.md",
         "changelog.md": ROOT / "CHANGELOG.md",
         "protocols.md": ROOT / "docs" / "protocols.md",
+        "lower.md": ROOT / "docs" / "lower.md",
         "experiments.md": ROOT / "experiments" / "README.md",
         "benchmarks.md": ROOT / "benchmarks" / "rl" / "README.md",
     }

@@ -441,6 +441,40 @@ def _sky(words: list[str]) -> None:
     )
 
 
+# --- compiling for a slice that is not there ---------------------------------------------------------------------
+
+
+def _lower(words: list[str]) -> None:
+    """What a run of `train`, `adapt` or `estimate` would take on a TPU slice."""
+    command = COMMANDS["lower"]
+    given = words[0] if words else ""
+    app = configuration.APPS.get(given, configuration.TRAIN)
+    flags, overrides, parsed = _parse(words[1:] if given == app.name else words)
+    if parsed.help:
+        return print(
+            f"usage: infojax {command.usage}\n\n{command.purpose}: memory per chip, FLOPs, collectives and\n"
+            "the largest buffers. It takes the words of train, or of adapt or estimate behind their name, and needs\n"
+            "libtpu (pip install 'infojax[tpu]') but no TPU.\n\n"
+            "  infojax lower agent=diayn env=brax/ant num_seeds=16 topology=v5e:4x4\n"
+            "  infojax lower adapt method=tent topology=v6e:2x2\n"
+            "  infojax lower estimate estimator=ksg num_seeds=4 topology=v5p:2x2x1"
+        )
+    strange = next((flag for flag in flags if flag.startswith("-") and not flag.startswith("--config-dir")), None)
+    if strange:
+        raise _Wrong(f"{strange} is not an option of infojax lower; usage: infojax {command.usage}")
+    slices = [word.partition("=")[2] for word in overrides if word.startswith("topology=")]
+    if len(slices) != 1 or "," in slices[0]:
+        told = f"one slice, got {', '.join(slices)}" if slices else "a slice of chips"
+        raise _Wrong(f"infojax lower needs {told}; give it as topology=v5e:4x4; usage: infojax {command.usage}")
+    chosen = [word for word in overrides if not word.startswith("topology=")]
+    with _environment(JAX_PLATFORMS="cpu"):  # the compiler for a TPU needs none, and must not look for one
+        config = configuration.compose(chosen, config_name=app.name, config_dir=parsed.config_dir)
+        configuration.check_run_directory(config)
+        from infojax.run import lowering
+
+        lowering.lower_from_config(config, slices[0])
+
+
 COMMANDS = {
     "train": Command("train [KEY=VALUE …]", "train an agent, or go on where the same command was stopped", _train),
     "estimate": Command("estimate [KEY=VALUE …]", "estimate mutual information from samples, and judge it", _estimate),
@@ -448,6 +482,7 @@ COMMANDS = {
     "resume": Command("resume RUN_DIR", "go on with a stopped run, or show the result of a finished one", _resume),
     "evaluate": Command("evaluate RUN_DIR", "evaluate the newest checkpoint of a run", _evaluate),
     "report": Command("report RUN_DIR …", "tables with intervals, curves and pictures of runs, or of a sweep", _report),
+    "lower": Command("lower topology=… [KEY=VALUE …]", "what a run takes on a TPU slice, compiled without one", _lower),
     "sky": Command("sky TASK.yaml [KEY=VALUE …]", "write one SkyPilot task for each job of a sweep", _sky),
 }
 TITLES = (

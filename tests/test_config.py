@@ -30,7 +30,7 @@ def test_a_composed_configuration_is_plain_and_resolved():
 
 def test_the_top_level_keys_are_the_documented_ones():
     options = {"seed", "num_seeds", "seeds", "total_steps", "run_dir", "overwrite", "logger", "progress", "cpu_threads"}
-    sections = {"agent", "objective", "env", "evaluation", "checkpoint", "log", "skills", "sweep", "choices"}
+    sections = {"agent", "objective", "env", "evaluation", "checkpoint", "log", "mesh", "skills", "sweep", "choices"}
     assert set(configuration.compose(ARENA)) == options | {"init_from"} | sections
 
 

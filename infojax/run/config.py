@@ -623,7 +623,14 @@ def build(config: Mapping[str, Any]) -> Built:
         environment = over_skills_of(config["skills"]["run_dir"], environment, config["skills"]["steps"])
     environment = _in_shards(environment, config)
     objective = make["objective"](environment.spec)
-    return Built(make["agent"](environment.spec, objective), environment, objective)
+    agent = make["agent"](environment.spec, objective)
+    shards, wanted = environment.spec.data_shards, config["agent"].get("num_envs")
+    if shards > 1 and agent.num_envs * shards != wanted:
+        raise _user_error(
+            f"agent={config['choices']['agent']} has {agent.num_envs} environments in each of mesh.data={shards} "
+            f"shards where agent.num_envs={wanted} are to be spread; use mesh.data=1, or let its make divide them"
+        )
+    return Built(agent, environment, objective)
 
 
 def _in_shards(environment: "Environment | HostFactory", config: Mapping[str, Any]) -> "Environment | HostFactory":
@@ -636,8 +643,8 @@ def _in_shards(environment: "Environment | HostFactory", config: Mapping[str, An
         return environment
     if isinstance(environment, HostFactory):
         raise _user_error(
-            f"mesh.data={shards} spreads the environments of a seed over devices, but env={config['choices']['env']} is "
-            "stepped on the host; use mesh.data=1, or an environment on the device, such as env=brax/halfcheetah"
+            f"mesh.data={shards} spreads the environments of a seed over devices, but env={config['choices']['env']} "
+            "is stepped on the host; use mesh.data=1, or an environment on the device, such as env=brax/halfcheetah"
         )
     return environment._replace(spec=environment.spec._replace(data_axis=DATA_AXES, data_shards=shards))
 

@@ -18,7 +18,7 @@ ROOMS = {
     "run": "Running",
 }
 APPS = {
-    "train": ("agent", "objective", "env", "experiment"),
+    "train": ("agent", "objective", "env", "experiment", "hydra/launcher", "hydra/sweeper"),
     "estimate": ("estimator", "data"),
     "adapt": ("method", "comparison", "model", "data", "stream"),
 }
@@ -74,6 +74,8 @@ def main() -> None:
         "contributing.md": ROOT / "CONTRIBUTING.md",
         "changelog.md": ROOT / "CHANGELOG.md",
         "protocols.md": ROOT / "docs" / "protocols.md",
+        "devices.md": ROOT / "docs" / "devices.md",
+        "sweeps.md": ROOT / "docs" / "sweeps.md",
         "lower.md": ROOT / "docs" / "lower.md",
         "experiments.md": ROOT / "experiments" / "README.md",
         "benchmarks.md": ROOT / "benchmarks" / "rl" / "README.md",

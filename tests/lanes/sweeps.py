@@ -73,6 +73,7 @@ def lane(folder: Path, words: Sequence[str], seconds: float = 0.0) -> Lane:
         "JAX_COMPILATION_CACHE_DIR": str(Path.home() / ".cache" / "infojax" / "lanes"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.02",
         "NPROC": "1",
+        "PYTHONUNBUFFERED": "1",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
     command = [sys.executable, "-m", "infojax", "estimate", "-m", "--config-dir", str(folder / "configs")]
@@ -268,9 +269,17 @@ def ray(folder: Path) -> None:
     program = str(Path(sys.executable).parent / "ray")
     temporary = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray makes sockets in it
     common = [program, "start", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
-    head = [*common, "--head", "--node-ip-address=127.0.0.2", "--port=6399", f"--temp-dir={temporary}"]
+    # Ports given, a node does not wait for its agents to tell theirs: it ends after 15 s, little on a busy machine.
+    names = (
+        "dashboard-agent-grpc-port",
+        "dashboard-agent-listen-port",
+        "metrics-export-port",
+        "runtime-env-agent-port",
+    )
+    ports = [[f"--{name}={base + index}" for index, name in enumerate(names)] for base in (6410, 6420)]
+    head = [*common, *ports[0], "--head", "--node-ip-address=127.0.0.2", "--port=6399", f"--temp-dir={temporary}"]
     head += ["--include-dashboard=false", '--resources={"TPU": 4}']
-    second = [*common, "--address=127.0.0.2:6399", "--node-ip-address=127.0.0.3"]
+    second = [*common, *ports[1], "--address=127.0.0.2:6399", "--node-ip-address=127.0.0.3"]
 
     def node(command: list[str], name: str) -> None:
         """Start a node; again where a busy machine took longer than the 30 s that Ray gives it."""

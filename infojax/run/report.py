@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from infojax.run import adaptations, estimates
-from infojax.run.config import NEUTRAL, app_of, runs_of
-from infojax.run.drawing import COLOURS, image, page, save, tidy, write_text
+from infojax.run import adaptations, estimates, ranking
+from infojax.run.config import NEUTRAL, RUNS_OF_A_SWEEP, app_of, runs_of
+from infojax.run.drawing import COLOURS, html_table, image, markdown_table, page, save, tidy, write_text
 from infojax.run.log import pictures, place, read_json, result_rows, table_names, title, unit, whole_rows
 from infojax.run.statistics import Statistic, bootstrap_interval
 
@@ -42,6 +42,8 @@ HEADLINES = (  # the panels of learning_curves.png, by the last part of a metric
 DULL_WHERE_CONSTANT = ("intrinsic_reward", "length")
 SMALL_PER_ROW = 4
 MOST_SMALL = 8
+SWEEP_FROM = 3  # configurations that make a sweep where no folder of one was given
+RETURNS = ("evaluation/deterministic/return", "evaluation/stochastic/return", "train/episode_return")
 
 Curves = dict[int, tuple[np.ndarray, np.ndarray]]  # seed -> steps, values; values may be NaN
 
@@ -501,19 +503,86 @@ def report(run_dirs: Sequence[str | Path], output: str | Path | None = None, sta
         raise _user_error(f"{names} logged nothing yet, so there is nothing to report; train first")
     if kind == "estimate":
         return _written(path, lambda: estimates.report_page([run.run_dir for run in runs if run.curves], path))
-    groups, notes = group_runs([run for run in runs if run.curves])
+    known = [run for run in runs if run.curves]
+    groups, notes = group_runs(known)
+    sweep = rank_runs(known)
+    if len(sweep.configurations) < SWEEP_FROM and not any((folder / RUNS_OF_A_SWEEP).is_file() for folder in given):
+        sweep = None
+    elif len(sweep.configurations) > len(COLOURS):
+        kept = {id(known[index]) for one in sweep.configurations[: len(COLOURS)] for index in one.members}
+        notes.append(f"results and curves below are of the best {len(COLOURS)} configurations alone")
+        groups, _ = group_runs([run for run in known if id(run) in kept])
 
     def write() -> None:
+        parts = [] if sweep is None else _sweep_parts(sweep, path)
         curves: dict[str, Path] = {}
         names = {name for group in groups for name in group.curves}
         prefix = "report" if path.stem == "report" else f"report_{path.stem}"
         for name in table_names(names):
             picture = path.parent / "figures" / f"{prefix}_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png"
             curves[name] = save(compare(groups, name, statistic), picture)
-        own = {run.run_dir: _own_pictures(run) for run in runs if run.curves}
-        write_text(path, _page(runs, groups, notes, curves, own, statistic))
+        own = {run.run_dir: _own_pictures(run) for group in groups for run in group.runs}
+        write_text(path, _page(runs, groups, notes, parts, curves, own, statistic))
 
     return _written(path, write)
+
+
+def rank_runs(runs: Sequence[RunData], metric: str | None = None) -> ranking.Ranking:
+    """The configurations of these runs, the best first, by the last value of `metric` of every seed.
+
+    Args:
+        runs: as `read_run` gives them, with something logged.
+        metric: a name in metrics.jsonl; None is what the sweep itself searched by (`sweep.metric`), else the headline
+            of most of the runs, if all have logged it, else a return.
+    """
+    searched = [run.config.get("sweep") or {} for run in runs]
+    metric = metric or _ranked_by(runs, [str(entry["metric"]) for entry in searched if entry.get("metric")])
+    maximise = all(entry.get("direction", "maximize") == "maximize" for entry in searched)
+    scored = []
+    for run in runs:
+        last = {seed: values[np.isfinite(values)] for seed, (_, values) in run.curves.get(metric, {}).items()}
+        scores = {seed: float(values[-1]) if values.size else np.nan for seed, values in last.items()}
+        scored.append(ranking.Scored(run.config, scores))
+    return ranking.rank(scored, metric, maximise)
+
+
+def _ranked_by(runs: Sequence[RunData], searched: Sequence[str]) -> str:
+    headlines = [str(run.summary["headline"]) for run in runs if run.summary.get("headline")]
+    often = sorted(dict.fromkeys(headlines), key=headlines.count, reverse=True)
+    logged = {name: sum(name in run.curves for run in runs) for run in runs for name in run.curves}
+    if found := [name for name in searched if name in logged]:
+        return found[0]
+    candidates = [name for name in (*often, *RETURNS) if name in logged] or table_names(logged) or sorted(logged)
+    return max(candidates, key=lambda name: logged[name])  # of equally many the first
+
+
+def _sweep_parts(sweep: ranking.Ranking, path: Path) -> list[str]:
+    """What a page says of a sweep; its table also goes into a file of its own, and its pictures into `figures/`."""
+    known = [one for one in sweep.configurations if np.isfinite(one.interval.value)]
+    if not known:
+        return []
+    heads, rows = ranking.table(sweep)
+    sentence = ranking.best_sentence(sweep)
+    where = place(sweep.metric)
+    caption = (
+        f"{title(sweep.metric)}{f' ({where})' if where else ''}, last value of every seed: interquartile mean over all "
+        "seeds and environments with its 95 % stratified bootstrap, the best first"
+    )
+    text = f"{sentence}\n\n{caption}.\n\n{markdown_table(heads, rows)}"
+    stem = "report_sweep" if path.stem == "report" else f"report_{path.stem}_sweep"
+    write_text(path.with_name(f"{stem}.md"), text)
+    parts = [
+        "<h2>Configurations</h2>",
+        f"<p><strong>{html.escape(sentence)}</strong></p>",
+        html_table(heads, rows, caption),
+    ]
+    drawn = {}
+    if sweep.keys and len(known) > 1:
+        drawn = {"hyperparameters": ranking.hyperparameters(sweep), "performance profiles": ranking.profiles(sweep)}
+    for words, figure in drawn.items():
+        picture = save(figure, path.parent / "figures" / f"{stem}_{words.replace(' ', '_')}.png")
+        parts.append(image(picture, words))
+    return parts
 
 
 def _written(path: Path, write: Callable[[], Any]) -> Path:
@@ -649,17 +718,20 @@ def _page(
     runs: Sequence[RunData],
     groups: Sequence[Group],
     notes: Sequence[str],
+    sweep: Sequence[str],
     curves: Mapping[str, Path],
     own: Mapping[Path, Sequence[Path]],
     statistic: Statistic,
 ) -> str:
     word = "mean" if statistic == "mean" else "interquartile mean"
-    heading = ", ".join(dict.fromkeys(group.label for group in groups))
+    labels = list(dict.fromkeys(group.label for group in groups))
+    heading = ", ".join(labels) if len(labels) <= 4 else f"{len(runs)} runs"
     environments = list(dict.fromkeys(group.env for group in groups))
     heading += f" on {environments[0]}" if len(environments) == 1 else ""
     training = [name for name in curves if place(name) == "training" and not name.endswith("/episode_return")]
     parts = [
         f"<h1>{html.escape(heading)}</h1>",
+        *sweep,
         "<h2>Runs</h2>",
         _runs_table(runs),
         *(f"<p>{html.escape(note)}</p>" for note in notes),
@@ -736,4 +808,4 @@ def _results_table(groups: Sequence[Group], word: str) -> str:
     return f'<div class="wide"><table><caption>{caption}</caption>{"".join(lines)}</table></div>'
 
 
-__all__ = ["compare", "entries", "figures", "group_runs", "read_run", "report"]
+__all__ = ["compare", "entries", "figures", "group_runs", "rank_runs", "read_run", "report"]

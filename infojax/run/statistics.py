@@ -1,11 +1,15 @@
 """Means over seeds with their uncertainty: Student's interval, the interquartile mean, the percentile bootstrap.
 
+Over several tasks, such as environments, seeds are pooled and drawn within each task (Agarwal et al., 2021, "Deep
+Reinforcement Learning at the Edge of the Statistical Precipice"), and a performance profile says how many seeds do
+better than each score.
+
 Values that are not finite (a seed that never finished an episode) are left out; nothing left gives NaN. One value
 alone says nothing about its spread, so its interval is the value itself.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -98,6 +102,82 @@ def bootstrap_interval(
     if array.ndim == 1:
         return Interval(*(float(entry[0]) for entry in found))
     return Interval(*(entry.reshape(array.shape[1:]) for entry in found))
+
+
+def stratified_interval(
+    strata: Sequence[Any],
+    statistic: Statistic = "iqm",
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean or interquartile mean of all scores, with the stratified percentile bootstrap.
+
+    Args:
+        strata: for each task its scores [S], one for each seed; their numbers may differ.
+        statistic: `mean` or `iqm`, of the scores of all tasks together.
+        confidence: share of the bootstrap distribution inside the interval.
+        num_resamples: how often seeds are drawn, with replacement, each task's from its own.
+        seed: of the draws; the same scores give the same interval.
+
+    Returns:
+        The estimate with low and high ends. Seeds alone are drawn, never tasks: it says how the number would vary
+        with other seeds on the same tasks.
+
+    Raises:
+        UserError: an unknown statistic, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if statistic not in STATISTICS:
+        raise _user_error(f"statistic={statistic!r} is unknown; choose one of {', '.join(STATISTICS)}")
+    scores = [kept for stratum in strata if (kept := _finite(stratum)).size]
+    if not scores:
+        return Interval(np.nan, np.nan, np.nan)
+    value = float(STATISTICS[statistic](np.concatenate(scores)))
+    low, high = np.quantile(
+        STATISTICS[statistic](_resampled(scores, num_resamples, seed), axis=1),
+        [(1 - confidence) / 2, (1 + confidence) / 2],
+    )
+    return Interval(value, float(low), float(high))
+
+
+def performance_profile(
+    strata: Sequence[Any], thresholds: Any, confidence: float = 0.95, num_resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Share of all scores above each of the `thresholds` [T], with the stratified percentile bootstrap.
+
+    Args:
+        strata: for each task its scores [S], one for each seed.
+        thresholds: [T] scores.
+        confidence: share of the bootstrap distribution inside the interval.
+        num_resamples: how often seeds are drawn, with replacement, each task's from its own.
+        seed: of the draws.
+
+    Returns:
+        Shares [T] with low and high ends [T], point by point; NaN where there is no score.
+
+    Raises:
+        UserError: a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    thresholds = np.asarray(thresholds, np.float64)
+    scores = [kept for stratum in strata if (kept := _finite(stratum)).size]
+    if not scores:
+        return Interval(*np.full((3, len(thresholds)), np.nan))
+    everything = np.concatenate(scores)
+    share = np.mean(everything[:, None] > thresholds, axis=0)
+    # Shares above a threshold are ranks in what was drawn: sorting once serves all thresholds.
+    drawn = np.sort(_resampled(scores, num_resamples, seed), axis=1)
+    above = np.array([len(everything) - np.searchsorted(row, thresholds, side="right") for row in drawn])
+    ends = np.quantile(above / len(everything), [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return Interval(share, *ends)
+
+
+def _resampled(strata: Sequence[np.ndarray], num_resamples: int, seed: int) -> np.ndarray:
+    """Scores [num_resamples, all] in which each stratum is drawn with replacement from itself."""
+    generator = np.random.default_rng(seed)
+    drawn = [stratum[generator.integers(0, stratum.size, (num_resamples, stratum.size))] for stratum in strata]
+    return np.concatenate(drawn, axis=1)
 
 
 def _finite(values: Any) -> np.ndarray:

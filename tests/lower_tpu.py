@@ -23,7 +23,7 @@ from pathlib import Path
 NOTED = Path(__file__).parent / "data" / "lower_tpu.json"
 SHARE, BYTES = 0.02, 16_384
 PARTS = ("arguments", "outputs", "aliased", "temporaries", "code")
-DISCRETE = ("adversarial_surprise", "latent_bayesian_surprise", "ppo")
+DISCRETE = ("adversarial_surprise",)
 
 
 def train(agent, env, seeds, *words):

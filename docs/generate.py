@@ -18,7 +18,7 @@ ROOMS = {
     "run": "Running",
 }
 APPS = {
-    "train": ("agent", "objective", "env", "experiment", "hydra/launcher", "hydra/sweeper"),
+    "train": ("agent", "objective", "env", "experiment", "mesh", "hydra/launcher", "hydra/sweeper"),
     "estimate": ("estimator", "data"),
     "adapt": ("method", "comparison", "model", "data", "stream"),
 }

@@ -14,6 +14,19 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 import jax
+import pytest
+
+from infojax import testing
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True)
+def quickly_compiled(request):
+    """The primitives are hundreds of small programs, compared at tolerances: compiling them without care takes half."""
+    if request.path.name.startswith("test_info_"):
+        with testing.unoptimised():
+            yield
+    else:
+        yield

@@ -69,16 +69,22 @@ def layouts(made):
 
 
 IN_FULL = ("adversarial_surprise", "maxinforl", "ppo")  # and sac with skills, in test_loop
+SLOW = ("adversarial_surprise", "maxinforl")  # a minute each to compile: traced with the others, in full if asked for
 
 
-@pytest.mark.parametrize("name", IN_FULL)
+def marked(names, slow):
+    """Parameters of a test, those in `slow` for `make test-all` alone."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", marked(IN_FULL, SLOW))
 def test_agents(name):
     """The whole battery, for the learners that keep their state in ways of their own."""
     made = built(name, "maze/open", episode_length=16)
     testing.check_agent(made.agent, made.environment)
 
 
-@pytest.mark.parametrize("name", sorted({*names("agent")} - {*IN_FULL}))
+@pytest.mark.parametrize("name", sorted({*names("agent")} - {"ppo"}))
 def test_compositions(name):
     """What composes parts and objectives of which the battery has each: traced."""
     before, after = layouts(built(name, "maze/open", episode_length=16))
@@ -102,7 +108,7 @@ def test_objectives(name):
 RUN_UNDER_PPO = ("latent_bayesian_surprise", "smirl", "knn_entropy", "metra", "none")
 
 
-@pytest.mark.parametrize("name", RUN_UNDER_PPO)
+@pytest.mark.parametrize("name", marked(RUN_UNDER_PPO, {*RUN_UNDER_PPO} - {"smirl", "metra"}))
 def test_objectives_run_under_ppo(name):
     """On symbols and discrete actions: two updates, finite, compiled once."""
     made = built("ppo", "rooms/mixed", f"objective={name}")
@@ -114,7 +120,7 @@ def test_objectives_run_under_ppo(name):
         assert testing.compilations(lambda: loop.chunk(state)) == 0
 
 
-@pytest.mark.parametrize("name", sorted({*names("objective")} - {*RUN_UNDER_PPO}))
+@pytest.mark.parametrize("name", sorted({*names("objective")} - {"smirl", "metra"}))
 def test_objectives_under_ppo(name):
     """The others, on symbols where they can: traced."""
     before, after = layouts(

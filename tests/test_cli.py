@@ -98,7 +98,7 @@ WRONG = [
     # syntax
     ("agent=", "agent= chooses nothing; write agent=NAME; there are adversarial_surprise, diayn"),
     ("foo", "foo is not of the form KEY=VALUE"),
-    ("estimator=ksg", "estimator does not exist in infojax train, which chooses agent, objective, env and experiment"),
+    ("estimator=ksg", "infojax train, which chooses agent, objective, env, experiment and mesh; try infojax estimate"),
     ("diayn", "did you mean agent=diayn or objective=diayn?"),
     ("=3", "=3 has no key before the ="),
     ("run_dir={", "run_dir={ cannot be read; put quotes"),

@@ -148,6 +148,7 @@ def test_sigterm_saves_and_exits_cleanly(tmp_path):
     assert len(list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))) == 1
 
 
+@pytest.mark.slow
 def test_killed_twice_and_still_the_same(tmp_path):
     """The short version of experiments/kill_test."""
     path = Path(__file__).parents[1] / "experiments" / "kill_test" / "run.py"

@@ -24,7 +24,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture(autouse=True)
 def quickly_compiled(request):
-    """The primitives are hundreds of small programs, compared at tolerances: compiling them without care takes half."""
+    """The primitives are hundreds of small programs, compared at tolerances: without care they compile in less."""
     if request.path.name.startswith("test_info_"):
         with testing.unoptimised():
             yield

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from infojax import cli
 from infojax.run import config as configuration
-from infojax.run import lowering
+from infojax.run import log, lowering
 from infojax.run.loop import device_loop
 from infojax.types import UserError
 
@@ -149,7 +149,7 @@ def test_an_estimator_on_a_slice_from_the_command_line(monkeypatch, capsys, tmp_
     monkeypatch.setattr(
         lowering, "seed_mesh", lambda count, devices: jax.make_mesh((1,), ("seed",), devices=devices[:1])
     )
-    monkeypatch.setattr(lowering, "WIDE", 300)
+    monkeypatch.setattr(log, "WIDE", 300)
     assert cli.main(words) == 0
     printed = capsys.readouterr().out
     found = json.loads((tmp_path / "lower.json").read_text())

@@ -24,10 +24,9 @@ from scipy import stats
 
 from infojax.run import config as configuration
 from infojax.run.drawing import COLOURS, html_table, image, markdown_table, page, save, tidy, write_text
-from infojax.run.log import duration, number, pictures, read_json, write_json
+from infojax.run.log import duration, number, pictures, read_json, say, wide, write_json
 
 BINS = 15  # of confidence, of the calibration error (Guo et al., 2017)
-WIDE = 150  # columns of a table that goes into a file or a pipe
 CLEAN = "clean"
 NOT_NUMBERS = ("step", "seed", "method", "phase")
 RESTORED = ("recovered", "collapsed")  # what methods and wrappers count when they give up what they learned
@@ -304,25 +303,19 @@ def _caption(summary: Mapping[str, Any]) -> str:
 
 def print_adaptation(summary: Mapping[str, Any], run_dir: str | Path, console: Console | None = None) -> None:
     """Print both tables of a run, and where its files are."""
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+    console = wide(console)
     results = [Result(name, name, Path(run_dir), dict(summary)) for name in summary["methods"]]
     heading = f"{summary['model']} on {summary['data']}, {summary['stream']}"
     console.print(_rich(heading, *table(results)))
-    say(_caption(summary))
+    say(console, _caption(summary))
     if len(summary["phases"]) > 1:
         console.print(_rich("", *phase_table(results)))
     for word, paths in (("numbers:", [Path(run_dir) / "metrics.jsonl"]), ("pictures:", pictures(Path(run_dir)))):
         for index, path in enumerate(paths):
-            say(f"{word if index == 0 else '':<10}{path}")
+            say(console, f"{word if index == 0 else '':<10}{path}")
     if "wall_seconds" in summary:
         compiling = duration(summary["compile_seconds"])
-        say(f"{'took:':<10}{duration(summary['wall_seconds'])}, of which compiling {compiling}")
+        say(console, f"{'took:':<10}{duration(summary['wall_seconds'])}, of which compiling {compiling}")
 
 
 # --- pictures ----------------------------------------------------------------------------------------------------
@@ -561,9 +554,7 @@ def print_sweep(folder: Path, console: Console | None = None) -> list[Path]:
     results = [] if run_dirs == [folder] else read_results(run_dirs)
     if not results:
         return []
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
+    console = wide(console)
     console.print(_rich("Methods on shifted images (means over seeds)", *table(results)))
     write_text(folder / "table.md", markdown_table(*table(results)))
     write_json(folder / "table.json", {"rows": [_row(result) for result in results]})

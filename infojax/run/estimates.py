@@ -23,13 +23,12 @@ from rich.text import Text
 
 from infojax.run import config as configuration
 from infojax.run.drawing import COLOURS, html_table, image, markdown_table, page, save, tidy, write_text
-from infojax.run.log import duration, number, pictures, read_json, whole_rows, write_json
+from infojax.run.log import duration, number, pictures, read_json, say, whole_rows, wide, write_json
 
 TOLERANCE = 0.05  # nats beside the interval, within which an estimate is right
 TRUSTED, DOUBTED, TRUTH = "#0072B2", "#8A8A8A", "#D55E00"
 PANELS_PER_ROW = 4
 MOST_NAMED = 12  # sources whose names have room under a panel
-WIDE = 150  # columns of a table that goes into a file or a pipe
 
 
 class Result(NamedTuple):
@@ -494,14 +493,10 @@ def _draw_checks(axes: Axes, rows: Sequence[Mapping[str, Any]], checks: Sequence
 def print_estimates(summary: Mapping[str, Any], run_dir: str | Path, console: Console | None = None) -> None:
     """Print value, interval, truth and verdict of each seed of a run, and where its files are."""
     console = console or Console()
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
     metrics, reasons = summary["metrics"], summary["reasons"]
     seeds = [summary["seed"] + index for index in range(summary["num_seeds"])]
     what = "entropy of x" if summary["quantity"] == "entropy" else "mutual information"
-    say(f"{what} by {summary['estimator']} on {summary['data']}, {summary['num_samples']:,} samples")
+    say(console, f"{what} by {summary['estimator']} on {summary['data']}, {summary['num_samples']:,} samples")
     values, lows, highs = (metrics[name]["per_seed"] for name in ("value", "low", "high"))
     if len(seeds) > 1:
         table = Table()
@@ -513,20 +508,20 @@ def print_estimates(summary: Mapping[str, Any], run_dir: str | Path, console: Co
         console.print(table)
     mean, low, high = (metrics[name]["mean"] for name in ("value", "low", "high"))
     over = f", means over {len(seeds)} seeds" if len(seeds) > 1 else ""
-    say(f"{'value:':<10}{nats(mean)} nats, 95 % interval {nats(low)} … {nats(high)}{over}")
+    say(console, f"{'value:':<10}{nats(mean)} nats, 95 % interval {nats(low)} … {nats(high)}{over}")
     if summary["bound"]:
         direction = {"lower": "below", "upper": "above"}[summary["bound"]]
-        say(f"{'bound:':<10}{summary['bound']}: what is estimated lies {direction} the truth, or at it")
+        say(console, f"{'bound:':<10}{summary['bound']}: what is estimated lies {direction} the truth, or at it")
     if summary["truth"] is not None:
-        say(f"{'truth:':<10}{nats(summary['truth'])} nats")
+        say(console, f"{'truth:':<10}{nats(summary['truth'])} nats")
     for index, line in enumerate(verdicts(seeds, reasons)):
-        say(f"{'verdict:' if index == 0 else '':<10}{line}")
+        say(console, f"{'verdict:' if index == 0 else '':<10}{line}")
     for word, paths in (("numbers:", [Path(run_dir) / "metrics.jsonl"]), ("pictures:", pictures(Path(run_dir)))):
         for index, path in enumerate(paths):
-            say(f"{word if index == 0 else '':<10}{path}")
+            say(console, f"{word if index == 0 else '':<10}{path}")
     if "wall_seconds" in summary:
         compiling = duration(summary["compile_seconds"])
-        say(f"{'took:':<10}{duration(summary['wall_seconds'])}, of which compiling {compiling}")
+        say(console, f"{'took:':<10}{duration(summary['wall_seconds'])}, of which compiling {compiling}")
 
 
 def verdicts(seeds: Sequence[int], reasons: Sequence[str]) -> list[str]:
@@ -549,9 +544,7 @@ def print_sweep(folder: Path, console: Console | None = None) -> list[Path]:
     run_dirs = configuration.runs_of(folder)
     if not run_dirs or run_dirs == [folder]:
         return []
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
+    console = wide(console)
     results = read_results(run_dirs)
     for table in rich_tables(results):
         console.print(table)

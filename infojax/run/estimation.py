@@ -69,8 +69,8 @@ def estimate_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Estimate, or go on estimating, or show what is finished; returns the summary."""
     limit_cpu_threads(config["cpu_threads"])
     built = configuration.build_estimation(config)
-    fit = jax.jit(_fit_of(built.estimator, config))
-    num_samples = _num_samples(built.data, config)
+    fit = jax.jit(fit_of(built.estimator, config))
+    num_samples = num_samples_of(built.data, config)
     seeds = [config["seed"] + index for index in range(config["num_seeds"])]
     first = _samples(built.data, seeds[0], num_samples, config["quantity"])
     # What the estimator refuses, it refuses here, before anything is written or compiled.
@@ -86,7 +86,7 @@ def estimate_from_config(config: dict[str, Any]) -> dict[str, Any]:
         return _run(built, fit, config, seeds, num_samples, run_dir)
 
 
-def _fit_of(estimator: Estimator, config: Mapping[str, Any]) -> Fit:
+def fit_of(estimator: Estimator, config: Mapping[str, Any]) -> Fit:
     """What estimates the quantity that was asked for."""
     if config["quantity"] == "mutual_information":
         return estimator.fit
@@ -98,7 +98,7 @@ def _fit_of(estimator: Estimator, config: Mapping[str, Any]) -> Fit:
     return estimator.entropy
 
 
-def _num_samples(data: Pairs, config: Mapping[str, Any]) -> int:
+def num_samples_of(data: Pairs, config: Mapping[str, Any]) -> int:
     asked = config["num_samples"]
     if asked is None:
         return NUM_SAMPLES if data.available is None else data.available

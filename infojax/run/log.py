@@ -576,6 +576,22 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+WIDE = 150  # columns of a table that goes into a file or a pipe
+
+
+def wide(console: Console | None) -> Console:
+    """A console, the given one or stdout's, on which wide tables are whole also where it is no terminal."""
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    return console
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, without markup, colours or breaks."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_result(summary: Mapping[str, Any], run_dir: str | Path, console: Console | None = None) -> None:
     """Print the table of a run and where its files and pictures are."""
     console = console or Console()
@@ -590,7 +606,7 @@ def print_result(summary: Mapping[str, Any], run_dir: str | Path, console: Conso
     for word, paths in lines:
         for index, path in enumerate(paths):
             label = f"{word}:" if index == 0 else ""
-            console.print(f"{label:<10}{path}", markup=False, highlight=False, soft_wrap=True)
+            say(console, f"{label:<10}{path}")
 
 
 def pictures(run_dir: Path) -> list[Path]:

@@ -32,13 +32,12 @@ from rich.text import Text
 from infojax.run import adaptation, estimation, training
 from infojax.run import config as configuration
 from infojax.run.directory import origin
-from infojax.run.log import write_json
+from infojax.run.log import say, wide, write_json
 from infojax.run.loop import device_programs, host_programs
 from infojax.run.mesh import DATA_AXES, PRECISION, SEED_AXIS, Seeds, over_seeds, seed_mesh, settings_of
 from infojax.types import Agent, Environment, HostFactory, Model, Rollout, UserError
 
 FILE = "lower.json"
-WIDE = 150  # columns of a table that goes into a file or a pipe
 SHOWN = 8  # of the largest buffers
 FEW = 4  # programs
 # Without these libtpu asks the machine's metadata server which slice it is a worker of, and refuses a second process,
@@ -218,7 +217,7 @@ def _training(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
         return _host_programs(agent, environment, count, seed_mesh(count, devices), config["seeds"])
     shards = environment.spec.data_shards
     mesh = seed_mesh(count, devices, shards)
-    iterations = training._plan(agent, config).iterations
+    iterations = training.plan_of(agent, config).iterations
     made = device_programs(agent, environment, iterations, mesh, config["seeds"])
     roots, numbers = _over(count, _key(), shards), _over(count, jax.ShapeDtypeStruct((), jnp.int32), shards)
     pool = jax.eval_shape(made.pool, roots, numbers)
@@ -290,11 +289,11 @@ def _adapting(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
 def _estimating(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
     """The fit of all seeds."""
     built = configuration.build_estimation(config)
-    size, count = estimation._num_samples(built.data, config), config["num_seeds"]
+    size, count = estimation.num_samples_of(built.data, config), config["num_seeds"]
     mesh = seed_mesh(count, devices)
     dims = (built.data.dim_x, built.data.dim_y)[: 2 if config["quantity"] == "mutual_information" else 1]
     samples = tuple(jax.ShapeDtypeStruct((size, dim), jnp.float32) for dim in dims)
-    fit = over_seeds(estimation._fit_of(built.estimator, config), mesh, config["seeds"])
+    fit = over_seeds(estimation.fit_of(built.estimator, config), mesh, config["seeds"])
     return [Program("fit", fit, _laid_out(_over(count, (_key(), *samples)), mesh), mesh.size, count, size)]
 
 
@@ -594,9 +593,7 @@ def padded(sizes: Sequence[int], layout: str) -> list[int]:
 def _origin(instruction: Instruction) -> str:
     found = re.search(r'op_name="([^"]*)"', instruction.rest)
     words = found[1].replace("\\'", "'") if found else ""
-    kept = [
-        word for word in words.split("/") if not re.match(r"jit\(|shard_map|closed_call|jvp|vmap|while$|body$", word)
-    ]
+    kept = [word for word in words.split("/") if not FRAMES.match(word)]
     return "/".join(kept[-3:]) or words
 
 
@@ -605,13 +602,7 @@ def _origin(instruction: Instruction) -> str:
 
 def print_lowered(summary: Mapping[str, Any], run_dir: str | Path, console: Console | None = None) -> None:
     """Print a row for each program, the largest buffers of the first, and what that comes to per seed and step."""
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+    console = wide(console)
     heads, rows = _figures(summary["programs"])
     if len(rows) <= FEW:  # then a column for each fits any terminal
         heads, *rows = zip(heads, *rows, strict=True)
@@ -630,8 +621,8 @@ def print_lowered(summary: Mapping[str, Any], run_dir: str | Path, console: Cons
         table.add_row(*map(Text, (*cells, entry["origin"])))
     console.print(table)
     for line in in_words(summary):
-        say(line)
-    say(f"written to {Path(run_dir) / FILE}; estimates of the compiler, not measurements")
+        say(console, line)
+    say(console, f"written to {Path(run_dir) / FILE}; estimates of the compiler, not measurements")
 
 
 def _figures(programs: Mapping[str, Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

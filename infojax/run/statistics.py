@@ -77,10 +77,8 @@ def bootstrap_interval(
     Raises:
         UserError: an unknown statistic, or a confidence outside (0, 1).
     """
+    estimate = _estimate_of(statistic)
     _check_confidence(confidence)
-    if statistic not in STATISTICS:
-        raise _user_error(f"statistic={statistic!r} is unknown; choose one of {', '.join(STATISTICS)}")
-    estimate = STATISTICS[statistic]
     array = np.asarray(values, np.float64)
     columns = array.reshape(len(array), math.prod(array.shape[1:]))
     found = np.full((3, columns.shape[1]), np.nan)
@@ -127,17 +125,14 @@ def stratified_interval(
     Raises:
         UserError: an unknown statistic, or a confidence outside (0, 1).
     """
+    estimate = _estimate_of(statistic)
     _check_confidence(confidence)
-    if statistic not in STATISTICS:
-        raise _user_error(f"statistic={statistic!r} is unknown; choose one of {', '.join(STATISTICS)}")
     scores = [kept for stratum in strata if (kept := _finite(stratum)).size]
     if not scores:
         return Interval(np.nan, np.nan, np.nan)
-    value = float(STATISTICS[statistic](np.concatenate(scores)))
-    low, high = np.quantile(
-        STATISTICS[statistic](_resampled(scores, num_resamples, seed), axis=1),
-        [(1 - confidence) / 2, (1 + confidence) / 2],
-    )
+    value = float(estimate(np.concatenate(scores)))
+    resampled = estimate(_resampled(scores, num_resamples, seed), axis=1)
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
 
@@ -183,6 +178,12 @@ def _resampled(strata: Sequence[np.ndarray], num_resamples: int, seed: int) -> n
 def _finite(values: Any) -> np.ndarray:
     array = np.asarray(values, np.float64).reshape(-1)
     return array[np.isfinite(array)]
+
+
+def _estimate_of(statistic: Statistic) -> Callable[..., Any]:
+    if statistic not in STATISTICS:
+        raise _user_error(f"statistic={statistic!r} is unknown; choose one of {', '.join(STATISTICS)}")
+    return STATISTICS[statistic]
 
 
 def _check_confidence(confidence: float) -> None:

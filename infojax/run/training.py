@@ -207,7 +207,7 @@ def _adopted(agent: Agent, state: Any, config: dict[str, Any], devices: Sequence
     return mesh.over_shards(agent.adopt, layout, "vmap")(state, learned)
 
 
-def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
+def plan_of(agent: Agent, config: dict[str, Any]) -> Plan:
     per_iteration = agent.unroll * agent.num_envs * mesh.settings_of(config).data
     total = config["total_steps"]
     iterations = max(1, round(min(config["log"]["every"], total) / per_iteration))
@@ -223,7 +223,7 @@ def _plan(agent: Agent, config: dict[str, Any]) -> Plan:
 
 def _session(built: configuration.Built, config: dict[str, Any], devices: Sequence[Any]) -> Session:
     agent, environment = built.agent, built.environment
-    plan = _plan(agent, config)
+    plan = plan_of(agent, config)
     num_seeds, how = config["num_seeds"], config["seeds"]
     seeds = [config["seed"] + index for index in range(num_seeds)]
     episodes, yardstick = config["evaluation"]["episodes"], config["evaluation"]["diagnostics"]

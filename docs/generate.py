@@ -95,7 +95,7 @@ def main() -> None:
             page.parent.mkdir()
             page.write_text(re.sub(r"\[([^]]+)\]\(table\.md\)", r"\1", study.read_text()))
     for path in (ROOT / "experiments" / "cloud").glob("*.md"):
-        (OUT / "cloud" / path.name).write_text(path.read_text())
+        (OUT / "cloud" / path.name).write_text(path.read_text().replace("](../../docs/", "](../"))
     (OUT / "configurations.md").write_text(configurations())
     for room, title in ROOMS.items():
         (OUT / "api" / f"{room}.md").write_text(reference(room, title))

@@ -179,12 +179,40 @@ def _application(app: configuration.App, job: Callable[[DictConfig], float], wor
         configuration.check_plugins(overrides)
         if parsed.multirun:
             overrides = configuration.spelt_out(overrides, app, folders)
+            if app is configuration.TRAIN:
+                _train_together(overrides, folders, parsed.config_dir)
         with _argv([*flags, *overrides]), _told_jobs() if parsed.multirun else contextlib.nullcontext():
             _rounds(application(job))
     except composing as error:
         if _is_user_error(error):
             raise
         raise _Wrong(configuration.explain(error, overrides, folders, app)) from error
+
+
+def _train_together(words: list[str], folders: Sequence[Path], config_dir: str | None) -> None:
+    """Train first those jobs of a sweep that can share a compiled program, where `sweep.together` asks for it.
+
+    The launcher then finds them finished, tells their results and runs the others.
+    """
+    if not any(given.startswith("sweep.together=") for given in words):
+        return
+    searched = next((given for given in words if given.startswith("hydra/sweeper=")), None)
+    if searched is not None:
+        raise _Wrong(f"sweep.together trains jobs that are known at the start, {searched} finds them later; leave one")
+    own = [given for given in words if not given.startswith("hydra") or given.startswith("hydra.searchpath=")]
+    configs = []
+    for job in configuration.jobs_of(own, configuration.TRAIN, folders):
+        with contextlib.suppress(Exception):  # what is wrong with a job it says itself, when its turn comes
+            config = configuration.compose(job, config_dir=config_dir)
+            configuration.check_run_directory(config)
+            configs.append(config)
+    asked = [config for config in configs if config["sweep"]["together"] > 1]
+    if any(config["overwrite"] for config in asked):
+        raise _Wrong("sweep.together with overwrite=true would train every run twice; delete the runs, or leave one")
+    if asked:
+        from infojax.run import together
+
+        together.train_together(asked, lambda text: print(f"infojax: {text}", flush=True))
 
 
 def _rounds(application: Callable[[], None]) -> None:

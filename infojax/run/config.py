@@ -156,6 +156,7 @@ def _train_options() -> dict[str, Any]:
         "init_from": str | None,
         "skills.run_dir": str | None,
         "skills.steps": Count,
+        "sweep.together": Count,
         "evaluation.every": Count,
         "evaluation.episodes": Count,
         "evaluation.diagnostics": bool,
@@ -631,6 +632,32 @@ def build(config: Mapping[str, Any]) -> Built:
             f"shards where agent.num_envs={wanted} are to be spread; use mesh.data=1, or let its make divide them"
         )
     return Built(agent, environment, objective)
+
+
+def numbers_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of agent and objective that are not whole ones by their kind, by key, such as agent.discount."""
+    found = {}
+    for part in ("agent", "objective"):
+        arguments = check_arguments(_target(part, config[part]), part, config[part])
+        found |= {f"{part}.{key}": value for key, value in arguments.items() if isinstance(value, float)}
+    return found
+
+
+def agent_of(config: Mapping[str, Any], environment: "Environment") -> Callable[[Mapping[str, Any]], "Agent"]:
+    """(values by key) -> the agent of a configuration with these values in the place of its own, unchecked.
+
+    They may be traced, where the `make`s of agent and objective bear that.
+    """
+    makes = _makes(config, TRAIN)
+
+    def agent(values: Mapping[str, Any]) -> "Agent":
+        def of(part: str) -> dict[str, Any]:
+            return {key.removeprefix(f"{part}."): one for key, one in values.items() if key.startswith(f"{part}.")}
+
+        objective = makes["objective"](environment.spec, **of("objective"))
+        return makes["agent"](environment.spec, objective, **of("agent"))
+
+    return agent
 
 
 def _in_shards(environment: "Environment | HostFactory", config: Mapping[str, Any]) -> "Environment | HostFactory":

@@ -13,7 +13,7 @@ import numpy as np
 
 from infojax.run import coverage
 from infojax.run.diagnostics import diagnose
-from infojax.run.loop import act_all, host_rollout, opening, select_environments
+from infojax.run.loop import Varied, act_all, host_rollout, opening, select_environments
 from infojax.run.mesh import Seeds, fetch, over_first_shards, over_seeds, place, seed_mesh
 from infojax.types import (
     Agent,
@@ -29,6 +29,7 @@ from infojax.types import (
 )
 
 MODES = ("deterministic", "stochastic")
+SEEDED = ("positions", "mask", "returns", "confusion")  # arrays of an evaluation that have the seed axis
 
 
 class Evaluation(NamedTuple):
@@ -39,6 +40,12 @@ class Evaluation(NamedTuple):
 
 
 Evaluate = Callable[[Any, Sequence[int], int], Evaluation]  # (agent state as the loop has it, seeds, step)
+
+
+def of_seeds(found: Evaluation, window: slice) -> Evaluation:
+    """What an evaluation found of some of its seeds."""
+    arrays = {name: value[window] if name in SEEDED else value for name, value in found.arrays.items()}
+    return Evaluation({name: value[window] for name, value in found.metrics.items()}, arrays)
 
 
 def columns(agent: Agent, episodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +129,30 @@ def device_evaluation(
     seeds: Seeds,
     diagnostics: bool = False,
     devices: Sequence[Any] | None = None,
+    varied: Varied | None = None,
 ) -> Evaluate:
     """Evaluation on the device, one compiled program; `diagnostics` adds the common yardstick of exploration."""
+    spec = environment.spec
+    mesh = seed_mesh(num_seeds, devices, spec.data_shards)
+    values = [] if varied is None else [varied.laid_out(mesh)]
+
+    def one_seed(state: Any, key: Key, *given: Any) -> Metrics:
+        mine = agent if varied is None else varied.agent(*given)
+        return device_episodes(mine, environment, episodes, diagnostics)(state, key)
+
+    compiled = over_first_shards(one_seed, mesh, seeds)
+
+    def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
+        found = fetch(compiled(state, place(evaluation_keys(seed_list, step), mesh), *values))
+        return _split(agent, spec, found, episodes, step)
+
+    return evaluate
+
+
+def device_episodes(
+    agent: Agent, environment: Environment, episodes: int, diagnostics: bool = False
+) -> Callable[[Any, Key], Metrics]:
+    """(state of the agent, key) -> all numbers and arrays of one seed's evaluation."""
     spec = environment.spec
     skill, _ = columns(agent, episodes)
     count = len(skill)
@@ -160,14 +189,7 @@ def device_evaluation(
         _, (rollout, positions, measures) = jax.lax.scan(step, start, (keys, times))
         return _summary(agent, spec, state, Record(rollout, positions, measures), skill, diagnostics)
 
-    mesh = seed_mesh(num_seeds, devices, spec.data_shards)
-    compiled = over_first_shards(one_seed, mesh, seeds)
-
-    def evaluate(state: Any, seed_list: Sequence[int], step: int) -> Evaluation:
-        found = fetch(compiled(state, place(evaluation_keys(seed_list, step), mesh)))
-        return _split(agent, spec, found, episodes, step)
-
-    return evaluate
+    return one_seed
 
 
 def evaluation_keys(seed_list: Sequence[int], step: int) -> Key:

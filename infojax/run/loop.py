@@ -11,7 +11,7 @@ replay, and a copy of what is learned, the same in all because every gradient an
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +65,21 @@ class Episodes(NamedTuple):
     returns: Array
     lengths: Array
     measures: Metrics  # the environment's own, in the last step of an episode
+
+
+class Varied(NamedTuple):
+    """Numbers in which the members of a program differ, and the agent that has those of one member.
+
+    A member is a seed of a run; members of several runs lie on the same axis, one run behind the other.
+    """
+
+    agent: Callable[[Mapping[str, Any]], Agent]
+    values: Mapping[str, np.ndarray]  # key of the configuration -> [S]
+
+    def laid_out(self, mesh: Mesh, shards: int = 1) -> dict[str, Array]:
+        """The values on the devices, [S], or [S, D] where a seed has several shards."""
+        spread = {key: value if shards == 1 else np.stack([value] * shards, 1) for key, value in self.values.items()}
+        return {key: place(value.astype(np.float32), mesh) for key, value in spread.items()}
 
 
 class Loop(NamedTuple):
@@ -270,14 +285,19 @@ class DevicePrograms(NamedTuple):
     """The jitted functions of an environment on the device; leaves carry the seed axis."""
 
     pool: Callable[[Key, Array], Pool]  # (roots, numbers of the chunks)
-    init: Callable[[Key, Pool], LoopState]
-    chunk: Callable[[LoopState, Pool], tuple[LoopState, Metrics]]  # takes the state's memory
+    init: Callable[..., LoopState]  # (roots, pools), and what varies
+    chunk: Callable[..., tuple[LoopState, Metrics]]  # (states, whose memory it takes, pools), and what varies
 
 
 def device_programs(
-    agent: Agent, environment: Environment, iterations: int, mesh: Mesh, seeds: Seeds
+    agent: Agent,
+    environment: Environment,
+    iterations: int,
+    mesh: Mesh,
+    seeds: Seeds,
+    agent_of: Callable[[Mapping[str, Any]], Agent] | None = None,
 ) -> DevicePrograms:
-    """What a run on the device compiles, over the seeds on a mesh."""
+    """What a run on the device compiles, over the seeds on a mesh; `agent_of` where the agents differ in numbers."""
     size = pool_size(agent, environment, iterations)
 
     def make_pool(root: Key, chunk: Array) -> Pool:
@@ -285,15 +305,20 @@ def device_programs(
         keys = jax.random.split(key, size)
         return Pool(*strong(jax.vmap(environment.reset)(keys)))
 
-    def init(root: Key, pool: Pool) -> LoopState:
+    def init(root: Key, pool: Pool, *varied: Any) -> LoopState:
         # The first episodes take the pool of "chunk −1", so that resetting is compiled once.
         first = jax.tree.map(lambda leaf: leaf[: agent.num_envs], pool)
-        return strong(opening_state(agent, environment.spec, first.env, first.observation, root))
+        mine = agent if agent_of is None else agent_of(*varied)
+        return strong(opening_state(mine, environment.spec, first.env, first.observation, root))
+
+    def chunk(state: LoopState, pool: Pool, *varied: Any) -> tuple[LoopState, Metrics]:
+        mine = agent if agent_of is None else agent_of(*varied)
+        return device_chunk(mine, environment, iterations)(state, pool)
 
     return DevicePrograms(
         pool=over_shards(make_pool, mesh, seeds),
         init=over_shards(init, mesh, seeds),
-        chunk=over_shards(device_chunk(agent, environment, iterations), mesh, seeds, ("shard", "seed"), donate=True),
+        chunk=over_shards(chunk, mesh, seeds, ("shard", "seed"), donate=True),
     )
 
 
@@ -304,19 +329,21 @@ def device_loop(
     num_seeds: int,
     seeds: Seeds,
     devices: Sequence[Any] | None = None,
+    varied: Varied | None = None,
 ) -> Loop:
     """The loop of an environment on the device, on those of the machine or those given."""
     shards = environment.spec.data_shards
     mesh = seed_mesh(num_seeds, devices, shards)
-    run = device_programs(agent, environment, iterations, mesh, seeds)
+    run = device_programs(agent, environment, iterations, mesh, seeds, varied and varied.agent)
+    values = [] if varied is None else [varied.laid_out(mesh, shards)]
 
     def start(seed_list: Sequence[int]) -> LoopState:
         roots = seed_keys(seed_list, mesh, shards)
         before = place(np.full((num_seeds, shards)[: roots.ndim], -1, np.int32), mesh)
-        return run.init(roots, run.pool(roots, before))
+        return run.init(roots, run.pool(roots, before), *values)
 
     def advance(state: LoopState) -> tuple[LoopState, Metrics]:
-        return run.chunk(state, run.pool(state.root, state.chunk))
+        return run.chunk(state, run.pool(state.root, state.chunk), *values)
 
     return Loop(start, advance, iterations * agent.unroll * agent.num_envs * shards)
 

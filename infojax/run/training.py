@@ -30,11 +30,13 @@ from infojax.run.directory import (
     summarised,
     use_compilation_cache,
 )
-from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation
+from infojax.run.evaluation import Evaluate, Evaluation, device_evaluation, host_evaluation, of_seeds
 from infojax.run.log import MetricsFile, Progress, open_loggers, print_result, write_json
-from infojax.run.loop import Loop, LoopState, device_loop, host_loop
+from infojax.run.loop import Loop, LoopState, Varied, device_loop, host_loop
 from infojax.run.report import figures
 from infojax.types import Agent, Environment, HostEnvironment, HostFactory, UserError
+
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 
 class Run(NamedTuple):
@@ -116,8 +118,11 @@ def train_from_config(config: dict[str, Any]) -> dict[str, Any]:
             print_result(done, run_dir)
         return done
     use_compilation_cache()
-    with failures_noted(run_dir, "interrupted; the same command goes on from the last checkpoint"):
-        return _run(built, config, run_dir)
+    with failures_noted(run_dir, INTERRUPTED):
+        (summary,) = run_all(built, [config])
+    if mesh.is_first():
+        print_result(summary, run_dir)
+    return summary
 
 
 def _prepared(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -175,7 +180,7 @@ def evaluate(run_dir: str | Path) -> dict[str, Any]:
 
 
 def _reopen(run_dir: Path, config: dict[str, Any]) -> tuple[Session, Restored]:
-    session = _session(configuration.build(config), config, jax.local_devices())
+    session = _session(configuration.build(config), [config], jax.local_devices())
     store = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
     restored = store.restore(session.loop.init(session.seeds))
     store.close()
@@ -221,15 +226,20 @@ def plan_of(agent: Agent, config: dict[str, Any]) -> Plan:
     )
 
 
-def _session(built: configuration.Built, config: dict[str, Any], devices: Sequence[Any]) -> Session:
-    agent, environment = built.agent, built.environment
-    plan = plan_of(agent, config)
-    num_seeds, how = config["num_seeds"], config["seeds"]
-    seeds = [config["seed"] + index for index in range(num_seeds)]
+def _session(
+    built: configuration.Built,
+    configs: Sequence[dict[str, Any]],
+    devices: Sequence[Any],
+    varied: Varied | None = None,
+) -> Session:
+    """What is compiled for a run, or for several that lie behind one another on the axis of seeds."""
+    agent, environment, config = built.agent, built.environment, configs[0]
+    plan, how = plan_of(agent, config), config["seeds"]
+    seeds = [one["seed"] + index for one in configs for index in range(one["num_seeds"])]
     episodes, yardstick = config["evaluation"]["episodes"], config["evaluation"]["diagnostics"]
     if isinstance(environment, Environment):
-        loop = device_loop(agent, environment, plan.iterations, num_seeds, how, devices)
-        evaluate = device_evaluation(agent, environment, episodes, num_seeds, how, yardstick, devices)
+        loop = device_loop(agent, environment, plan.iterations, len(seeds), how, devices, varied)
+        evaluate = device_evaluation(agent, environment, episodes, len(seeds), how, yardstick, devices, varied)
         return Session(agent, loop, evaluate, [], plan, seeds, devices)
     factory: HostFactory = environment
     if len({device.process_index for device in devices}) > 1:
@@ -239,51 +249,158 @@ def _session(built: configuration.Built, config: dict[str, Any], devices: Sequen
         )
     batches = [factory.create(agent.num_envs) for _ in seeds]
     loop = host_loop(agent, batches, plan.iterations, how, devices)
-    evaluate = host_evaluation(agent, factory, episodes, num_seeds, how, yardstick, devices)
+    evaluate = host_evaluation(agent, factory, episodes, len(seeds), how, yardstick, devices)
     return Session(agent, loop, evaluate, batches, plan, seeds, devices)
 
 
-def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+# --- what is kept ------------------------------------------------------------------------------------------------
+
+
+class Book(NamedTuple):
+    """Where one run is kept, and which of the seeds of the program are its own."""
+
+    config: dict[str, Any]
+    run_dir: Path
+    own: slice
+    store: Checkpoints
+    metrics: MetricsFile | None  # None in a process that does not write
+    loggers: list[Any]
+    record: dict[str, Any]  # goes with each checkpoint: position in the file, seconds, score
+
+
+def _book(config: dict[str, Any], start: int, stack: contextlib.ExitStack) -> Book:
+    """Open what a run writes to; its seeds begin at `start`."""
+    run_dir, first = Path(configuration.run_directory(config)), mesh.is_first()
+    store = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
+    stack.callback(store.close)
+    loggers = open_loggers(config["logger"], run_dir, config) if first else []
+    for logger in loggers:
+        stack.callback(logger.close)
+    file = MetricsFile(run_dir / "metrics.jsonl") if first else None
+    record = {"position": 0, "wall": 0.0, "compile": 0.0, "score": None}
+    return Book(config, run_dir, slice(start, start + config["num_seeds"]), store, file, loggers, record)
+
+
+def _log(book: Book, session: Session, step: int, values: Mapping[str, np.ndarray], seconds: float) -> None:
+    """A row for each seed of a run."""
+    seeds = session.seeds[book.own]
+    speed = {"time/steps_per_second": session.plan.steps_per_chunk * len(seeds) / seconds}
+    rows = [
+        {"step": step, "seed": seed} | {name: float(value[book.own][index]) for name, value in values.items()} | speed
+        for index, seed in enumerate(seeds)
+    ]
+    if book.metrics is not None:
+        book.metrics.write(rows)
+    for logger in book.loggers:
+        for row in rows:
+            logger.write(step, int(row["seed"]), {k: v for k, v in row.items() if k not in ("step", "seed")})
+
+
+def _save(book: Book, session: Session, chunk: int, state: LoopState, seconds: tuple[float, float]) -> None:
+    """A checkpoint of one run."""
+    wall, compiling = seconds
+    position = 0 if book.metrics is None else book.metrics.position()
+    now = {"wall": book.record["wall"] + wall, "compile": book.record["compile"] + compiling, "position": position}
+    score = -math.inf if book.record["score"] is None else book.record["score"]
+    own = _of(state, book, session)
+    book.store.save(chunk, own, [batch.save() for batch in session.batches], {**book.record, **now}, score)
+
+
+def _of(state: Any, book: Book, session: Session) -> Any:
+    """What of a state belongs to one run: all of it where there is no other."""
+    alone = book.config["num_seeds"] == len(session.seeds)
+    return state if alone else jax.tree.map(lambda leaf: leaf[book.own], state)
+
+
+def _restored(books: Sequence[Book], session: Session, state: LoopState) -> tuple[int, LoopState]:
+    """How many chunks are done, and the state behind them, of runs that stand at the same place."""
+    found = [book.store.restore(_of(state, book, session)) for book in books]
+    known = [one for one in found if one is not None]
+    if not known:
+        config = books[0].config
+        if config["init_from"] is None:
+            return 0, state
+        return 0, state._replace(agent=_adopted(session.agent, state.agent, config, session.devices))
+    if len({one.chunk for one in known}) > 1 or len(known) < len(found):
+        raise Apart
+    for book, one in zip(books, known, strict=True):
+        book.record.update(one.record)
+    for batch, blob in zip(session.batches, known[0].host, strict=True):
+        batch.restore(blob)
+    if len(known) == 1:
+        return known[0].chunk, known[0].state
+    layout = mesh.seed_mesh(len(session.seeds), session.devices, mesh.settings_of(books[0].config).data)
+    here = session.devices[0]
+
+    def behind_one_another(*leaves: Any) -> Any:
+        return mesh.place(jnp.concatenate([jax.device_put(leaf, here) for leaf in leaves]), layout)
+
+    return known[0].chunk, jax.tree.map(behind_one_another, *(one.state for one in known))
+
+
+class Apart(Exception):
+    """Runs that were to go on in one program do not stand at the same place."""
+
+
+def _finish(book: Book, session: Session, found: Evaluation, seconds: tuple[float, float]) -> dict[str, Any]:
+    """The files of a run at its end, and its summary."""
+    config, run_dir, seeds = book.config, book.run_dir, session.seeds[book.own]
+    np.savez_compressed(run_dir / "evaluation.npz", **of_seeds(found, book.own).arrays)  # pyright: ignore[reportArgumentType]
+    wall, compiling = seconds
+    timing = {
+        "wall_seconds": book.record["wall"] + wall,
+        "compile_seconds": book.record["compile"] + compiling,
+    }
+    summary = _summary(config, _last_rows(run_dir / "metrics.jsonl", seeds), timing)
+    shards = mesh.settings_of(config).data
+    summary["mesh"] = mesh.facts(mesh.seed_mesh(len(session.seeds), session.devices, shards))
+    write_json(run_dir / "summary.json", summary)
+    figures(run_dir)
+    set_status(run_dir, "done", "")
+    return summary
+
+
+# --- the run -----------------------------------------------------------------------------------------------------
+
+
+def run_all(
+    built: configuration.Built, configs: Sequence[dict[str, Any]], varied: Varied | None = None
+) -> list[dict[str, Any]]:
+    """Train a run, or several at once whose agents differ in the numbers that vary; returns their summaries.
+
+    Their run directories are prepared. Raises `Apart` where runs that were begun do not stand at the same place.
+    """
     began = time.perf_counter()
     with contextlib.ExitStack() as stack:
         clock = stack.enter_context(compile_clock())
-        settings, first = mesh.settings_of(config), mesh.is_first()
-        session = _session(built, config, mesh.devices_of(settings))
+        settings, first = mesh.settings_of(configs[0]), mesh.is_first()
+        session = _session(built, configs, mesh.devices_of(settings), varied)
         plan, seeds = session.plan, session.seeds
-        store: Checkpoints = checkpoints(run_dir / "checkpoints", config["checkpoint"]["keep"])
-        stack.callback(store.close)
         for batch in session.batches:
             stack.callback(batch.close)
         stopped = stack.enter_context(_termination())
-        loggers = open_loggers(config["logger"], run_dir, config) if first else []
-        for logger in loggers:
-            stack.callback(logger.close)
+        starts = np.cumsum([0, *(config["num_seeds"] for config in configs)]).tolist()
+        books = [_book(config, start, stack) for config, start in zip(configs, starts, strict=False)]
 
-        state = session.loop.init(seeds)
-        chunk, record = 0, {"position": 0, "wall": 0.0, "compile": 0.0, "score": None}
-        restored = store.restore(state)
-        if restored is None and config["init_from"] is not None:
-            state = state._replace(agent=_adopted(session.agent, state.agent, config, session.devices))
-        if restored is not None:
-            chunk, state, record = restored.chunk, restored.state, restored.record
-            for batch, blob in zip(session.batches, restored.host, strict=True):
-                batch.restore(blob)
-        metrics_file = MetricsFile(run_dir / "metrics.jsonl") if first else None
-        if metrics_file is not None:
-            metrics_file.truncate(record["position"])
-        set_status(run_dir, "running", "")
+        def seconds() -> tuple[float, float]:
+            return time.perf_counter() - began, sum(clock)
+
+        chunk, state = _restored(books, session, session.loop.init(seeds))
+        for book in books:
+            if book.metrics is not None:
+                book.metrics.truncate(book.record["position"])
+            set_status(book.run_dir, "running", "")
         found: Evaluation | None = None
         watched: tuple[str, float] | None = None
         total = plan.chunks * plan.steps_per_chunk
-        progress = stack.enter_context(
-            Progress(total, enabled=config["progress"] and first, start=chunk * plan.steps_per_chunk)
-        )
+        shows = configs[0]["progress"] and first
+        progress = stack.enter_context(Progress(total, enabled=shows, start=chunk * plan.steps_per_chunk))
 
         while chunk < plan.chunks:
             before = time.perf_counter()
             state, metrics = session.loop.chunk(state)
             jax.block_until_ready(state.agent)
-            seconds = time.perf_counter() - before
+            spent = time.perf_counter() - before
             chunk += 1
             step = chunk * plan.steps_per_chunk
             values: dict[str, np.ndarray] = dict(mesh.fetch(metrics))
@@ -292,18 +409,10 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
             if chunk % plan.evaluate_every == 0 or chunk == plan.chunks:
                 found = session.evaluate(state.agent, seeds, step)
                 values |= found.metrics
-                record["score"] = float(np.mean(values[headline(values)]))
-            rows = [
-                {"step": step, "seed": seed}
-                | {name: float(value[index]) for name, value in values.items()}
-                | {"time/steps_per_second": plan.steps_per_chunk * len(seeds) / seconds}
-                for index, seed in enumerate(seeds)
-            ]
-            if metrics_file is not None:
-                metrics_file.write(rows)
-            for logger in loggers:
-                for row in rows:
-                    logger.write(step, int(row["seed"]), {k: v for k, v in row.items() if k not in ("step", "seed")})
+                for book in books:
+                    book.record["score"] = float(np.mean(values[headline(values)][book.own]))
+            for book in books:
+                _log(book, session, step, values, spent)
             # Between evaluations the bar goes on showing the last one.
             if found is not None or watched is None:
                 name = headline(values)
@@ -313,33 +422,22 @@ def _run(built: configuration.Built, config: dict[str, Any], run_dir: Path) -> d
                 shown = watched
             progress.update(step, *shown)
             if chunk % plan.checkpoint_every == 0 or chunk == plan.chunks or stops:
-                now = {"wall": record["wall"] + time.perf_counter() - began, "compile": record["compile"] + sum(clock)}
-                saved = {**record, **now, "position": 0 if metrics_file is None else metrics_file.position()}
-                score = -math.inf if record["score"] is None else record["score"]
-                store.save(chunk, state, [batch.save() for batch in session.batches], saved, score)
+                for book in books:
+                    _save(book, session, chunk, state, seconds())
             if stops and chunk < plan.chunks:
-                reason = f"stopped by SIGTERM at step {step}; the same command goes on from there"
-                set_status(run_dir, "running", reason)
+                for book in books:
+                    reason = f"stopped by SIGTERM at step {step}; the same command goes on from there"
+                    set_status(book.run_dir, "running", reason)
                 raise SystemExit(0)
 
         if found is None:  # killed between the last checkpoint and here
             found = session.evaluate(state.agent, seeds, chunk * plan.steps_per_chunk)
-        timing = {
-            "wall_seconds": record["wall"] + time.perf_counter() - began,
-            "compile_seconds": record["compile"] + sum(clock),
-        }
     if not first:
-        return json.loads(mesh.told(""))
-    np.savez_compressed(run_dir / "evaluation.npz", **found.arrays)  # pyright: ignore[reportArgumentType]
-    summary = _summary(config, _last_rows(run_dir / "metrics.jsonl", seeds), timing)
-    summary["mesh"] = mesh.facts(mesh.seed_mesh(len(seeds), session.devices, settings.data))
-    write_json(run_dir / "summary.json", summary)
-    figures(run_dir)
-    set_status(run_dir, "done", "")
-    print_result(summary, run_dir)
+        return [json.loads(mesh.told(""))]
+    summaries = [_finish(book, session, found, seconds()) for book in books]
     if jax.process_count() > 1:
-        mesh.told(json.dumps(summary))
-    return summary
+        mesh.told(json.dumps(summaries[0]))
+    return summaries
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,5 +1,8 @@
 """PPO: its parts against numpy in float64, its order of work, and its values where they are known."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +71,16 @@ def test_advantages_are_sums_of_residuals_within_episodes():
     found = quick(lambda *a: pg.generalized_advantages(*a, 0.9, 0.8), *given, terminated, terminated | truncated)
     wanted = numpy_advantages(reward, value, following, terminated, terminated | truncated, 0.9, 0.8)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_advantages_are_those_of_rlax():
+    """Numbers that rlax gave for one long rollout; it knows terminations alone, through the discount."""
+    kept = json.loads((Path(__file__).parent / "data" / "rlax_advantages.json").read_text())
+    reward, value, terminated = (np.asarray(kept[name])[:, None] for name in ("reward", "value", "terminated"))
+    given = [jnp.asarray(a, jnp.float32) for a in (reward, value[:-1], value[1:])]
+    found = quick(lambda *a: pg.generalized_advantages(*a, 0.9, 0.8), *given, terminated > 0, terminated > 0)
+    assert 0 < terminated.sum() < len(reward)
+    np.testing.assert_allclose(found[:, 0], kept["advantage"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -485,7 +485,7 @@ def _lower(words: list[str]) -> None:
             "libtpu (pip install 'infojax[tpu]') but no TPU.\n\n"
             "  infojax lower agent=diayn env=brax/ant num_seeds=16 topology=v5e:4x4\n"
             "  infojax lower adapt method=tent topology=v6e:2x2\n"
-            "  infojax lower estimate estimator=ksg num_seeds=4 topology=v5p:2x2x1"
+            "  infojax lower estimate estimator=ksg num_seeds=4 seeds=vmap topology=v5p:2x2x1"
         )
     strange = next((flag for flag in flags if flag.startswith("-") and not flag.startswith("--config-dir")), None)
     if strange:

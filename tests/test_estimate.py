@@ -90,9 +90,9 @@ def test_a_run_goes_on_is_found_again_and_begins_anew(folder, monkeypatch, capsy
     fitted = []
     whole = estimation.FITTED["map"]
 
-    def noting(fit, seeds, draw):
+    def noting(fit, seeds, *rest):
         fitted.append(seeds)
-        return whole(fit, seeds, draw)
+        return whole(fit, seeds, *rest)
 
     monkeypatch.setitem(estimation.FITTED, "map", noting)
     assert run(monkeypatch, *words) == 0

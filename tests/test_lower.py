@@ -133,12 +133,18 @@ def test_a_world_on_the_host_has_update_and_act():
     assert leaves(jax.eval_shape(update.function, *update.arguments)[0]) == leaves(state)
 
 
-def test_a_step_of_adaptation():
-    config = configuration.compose(["method=tent", "num_seeds=2", "stream.batch_size=4"], config_name="adapt")
-    (step,) = lowering.programs(config, jax.devices())
-    state, rows = jax.eval_shape(step.function, *step.arguments)
-    assert step.name == "tent" and leaves(state) == leaves(step.arguments[0])
-    assert rows.predicted.shape == (2, 4)
+def test_two_batches_of_adaptation():
+    words = ["method=tent", "num_seeds=2", "stream.batch_size=4"]
+    (alone,) = lowering.programs(configuration.compose(words, config_name="adapt"), jax.devices())
+    together = configuration.compose([*words, "seeds=vmap"], config_name="adapt")
+    (beside,) = lowering.programs(together, jax.devices())
+    for program, seeds in ((alone, (1,)), (beside, (2, 1))):
+        rows = jax.eval_shape(program.function, *program.arguments)
+        assert rows.predicted.shape == (*seeds, 2, 4)
+        assert (program.name, program.seeds, program.steps) == ("tent", seeds[0], 8)
+        (state, variables), table, *_ = program.arguments
+        assert leaves(state.variables) == leaves(variables)  # of all seeds
+        assert table.shape == (seeds[0], 8, *table.shape[2:])
 
 
 def test_an_estimator_on_a_slice_from_the_command_line(monkeypatch, capsys, tmp_path):
@@ -146,9 +152,6 @@ def test_an_estimator_on_a_slice_from_the_command_line(monkeypatch, capsys, tmp_
     here = lowering.Topology("v5e:2x2", lowering.CHIPS["v5e"], jax.devices()[:1] * 4)
     monkeypatch.setattr(lowering, "topology", lambda name: here._replace(name=name))
     words = ["lower", "estimate", "estimator=gaussian", "num_samples=50", "topology=v5e:2x2", f"run_dir={tmp_path}"]
-    monkeypatch.setattr(
-        lowering, "seed_mesh", lambda count, devices: jax.make_mesh((1,), ("seed",), devices=devices[:1])
-    )
     monkeypatch.setattr(log, "WIDE", 300)
     assert cli.main(words) == 0
     printed = capsys.readouterr().out

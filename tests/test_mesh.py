@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +43,15 @@ def numbers(tree):
     return jax.tree.unflatten(shape, words)
 
 
+def share(a, b):
+    # Relative where numbers are above 1, as sums of squares are. Equal infinities have no difference.
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0, np.abs(np.asarray(a, np.float64) - b) / np.maximum(np.abs(b), 1))
+
+
 def apart(left, right):
     pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    # Relative where numbers are above 1, as sums of squares are.
-    shares = (np.abs(np.asarray(a, np.float64) - b) / np.maximum(np.abs(b), 1) for a, b in pairs)
-    return max(float(np.max(share, initial=0)) for share in shares)
+    return max(float(np.max(share(a, b), initial=0)) for a, b in pairs)
 
 
 # Sixteen seeds on eight devices, two on each, and two of them alone.
@@ -138,6 +143,79 @@ shards = lambda leaf: np.asarray(leaf).reshape(1, 4, N // 4, *leaf.shape[1:])
 moved = step(jax.tree.map(copies, state), jax.tree.map(shards, seen), jax.tree.map(shards, batch))
 found["sac"] = apart(jax.tree.map(lambda leaf: leaf[0], numbers(moved)), numbers(after))
 found["sac moved"] = abs(float(after.log_temperature - state.log_temperature))
+
+# Estimators and an adaptation: eight seeds on as many devices, and each of them alone.
+import jax.flatten_util
+import tta_models
+from infojax.estimators import _neural, gaussian
+from infojax.info import bounds
+from infojax.nets.critic import separable
+from infojax.run import adaptation, estimation
+from infojax.tta import tent
+from infojax.types import Estimate
+
+jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of what this costs
+S, layout = 8, mesh.seed_mesh(8)
+seeds = list(range(S))
+
+
+def beside(program, *arguments):
+    compiled = program.lower(*arguments).compile()
+    result = compiled(*arguments)
+    talk = re.findall(COLLECTIVES, compiled.as_text())
+    return jax.device_get(result), [len(jax.tree.leaves(result)[0].sharding.device_set), talk]
+
+
+bound = _neural.Bound(
+    critic=separable((4,), 2, "silu"),
+    objective=lambda scores, memory: (bounds.infonce(scores), memory),
+    validation=bounds.infonce,
+    value=bounds.infonce,
+)
+model = _neural.critic_model(bound, _neural.Training(1e-2, 16, 3, 3))
+
+
+def trained(key, x, y):
+    learnt = model.train(key, _neural.split(jnp.arange(len(x)), 2, x, y))
+    value, variance = model.value(learnt, key, x, y)
+    size = jnp.sum(jnp.abs(jax.flatten_util.ravel_pytree(learnt)[0]))
+    return Estimate(value, jnp.stack([value, variance]), value > 0, {"size": size})
+
+
+pairs = [generator.normal(size=(2, 64, 2)).astype(np.float32) for _ in seeds]
+pairs = [(x, (x + y).astype(np.float32)) for x, y in pairs]
+placed = [mesh.place(np.stack(part), layout) for part in zip(*pairs)]
+for name, fit in (("gaussian", gaussian.make().fit), ("trained", trained)):
+    many, found[f"{name} devices"] = beside(estimation.spread(fit, layout), mesh.seed_keys(seeds, layout), *placed)
+    alone, singles = jax.jit(fit), []
+    for seed in seeds:
+        singles.append(jax.device_get(alone(jax.random.key(seed), *pairs[seed])))
+    found[name] = apart(many, jax.tree.map(lambda *leaves: np.stack(leaves), *singles))
+    found[f"{name} values"] = [float(value) for value in many.value]
+
+tiny = tta_models.tiny()
+method = tent.make(tiny, optimizer="sgd", learning_rate=0.02)
+initial = jax.jit(method.init)(tiny.variables, None)
+tables = np.stack([np.asarray(tta_models.images(12, seed)) for seed in seeds])
+order = np.stack([generator.permutation(12).reshape(2, 3, 2) for _ in seeds]).astype(np.int32)
+lanes = adaptation.Lane(
+    order=order,
+    mask=np.ones(order.shape, bool),
+    learn=np.broadcast_to(np.arange(3) < 2, order.shape[:3]),
+    place=np.broadcast_to(np.arange(6, dtype=np.int32).reshape(2, 3), order.shape[:3]),
+)
+
+
+def adapted(layout):
+    tree = jax.tree.map(lambda leaf: mesh.place(leaf, layout), (tables, lanes))
+    program = adaptation.spread(adaptation.program(method), layout)
+    return beside(program, initial, tree[0], mesh.seed_keys(seeds, layout), tree[1])
+
+
+many, found["tent devices"] = adapted(layout)
+one, found["tent on one"] = adapted(mesh.seed_mesh(8, devices[:1]))
+found["tent"], found["tent shape"] = apart(many, one), many.entropy.shape
+found["tent learns"] = float(np.max(np.abs(many.entropy[:, 0, 0] - many.entropy[:, 0, 2])))
 print(json.dumps(found))
 """
 
@@ -147,7 +225,7 @@ def found():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -181,6 +259,20 @@ def test_an_update_of_a_batch_in_shards_is_that_of_the_whole(found):
 def test_a_step_of_the_soft_actor_critic_in_shards_is_that_of_the_whole(found):
     assert found["sac moved"] > 1e-3
     assert found["sac"] <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["gaussian", "trained"])
+def test_estimators_of_seeds_over_eight_devices_are_those_of_each_alone(found, name):
+    assert found[f"{name} devices"] == [8, []]
+    assert found[name] <= 1e-5
+    assert len(set(found[f"{name} values"])) == 8
+
+
+def test_adaptations_of_seeds_over_eight_devices_are_those_on_one(found):
+    assert found["tent devices"] == [8, []] and found["tent on one"] == [1, []]
+    assert found["tent shape"] == [8, 2, 3, 2]
+    assert found["tent"] <= 1e-5
+    assert found["tent learns"] > 1e-3
 
 
 WORLDS = {"ppo": "probe/discrete_action", "adversarial_surprise": "rooms/dark"}
@@ -240,6 +332,46 @@ def test_devices_that_are_not_there_are_refused():
         mesh.devices_of(mesh.Settings(devices=4096))
     with pytest.raises(UserError, match=r"mesh=tpu finds no such device"):
         mesh.devices_of(mesh.Settings(platform="tpu"))
+
+
+@pytest.mark.parametrize("app", ["estimate", "adapt"])
+def test_what_only_training_has_is_refused(app):
+    sentences = {
+        "data=2": rf"mesh\.data=2 spreads the data of a seed, which only .*: infojax {app} spreads seeds over",
+        "processes=2": rf"mesh\.processes=2 is for several processes, and infojax {app} runs in one; leave it null",
+    }
+    for word, sentence in sentences.items():
+        config = configuration.compose([f"mesh.{word}", "seeds=vmap"], config_name=app)
+        with pytest.raises(UserError, match=sentence):
+            mesh.begin_alone(mesh.settings_of(config), app)
+
+
+def test_where_only_training_joins_processes_the_others_say_so(monkeypatch):
+    monkeypatch.setattr(mesh, "recognised", lambda: True)
+    with pytest.raises(UserError, match=r"infojax adapt runs in one process, .* mesh\.distributed=off to leave each"):
+        mesh.begin_alone(mesh.Settings(), "adapt")
+    mesh.begin_alone(mesh.Settings(distributed="off"), "adapt")
+
+
+def test_a_run_does_not_inherit_the_precision_of_an_earlier_one(capsys):
+    def chosen(wanted):
+        mesh.begin(mesh.Settings(matmul_precision=wanted))
+        return jax.config.values["jax_default_matmul_precision"]
+
+    assert chosen("bfloat16") == "bfloat16"
+    assert capsys.readouterr().err.count("changes nothing on a CPU") == 1
+    assert chosen("auto") is None
+    jax.config.update("jax_default_matmul_precision", "high")  # the user's own
+    try:
+        assert [chosen(wanted) for wanted in ("auto", "highest", "auto", "default")] == [
+            "high",
+            "highest",
+            "high",
+            None,
+        ]
+    finally:
+        jax.config.update("jax_default_matmul_precision", None)
+    assert capsys.readouterr().err == ""
 
 
 def test_half_a_coordinator_is_refused():

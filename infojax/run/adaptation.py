@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from infojax.info import categorical
-from infojax.run import adaptations, sourcing
+from infojax.run import adaptations, mesh, sourcing
 from infojax.run import config as configuration
 from infojax.run.directory import (
     compile_clock,
@@ -92,6 +93,7 @@ def adapt(
 def adapt_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Adapt, or go on adapting, or show what is finished; returns the summary."""
     limit_cpu_threads(config["cpu_threads"])
+    mesh.begin_alone(mesh.settings_of(config), "adapt")
     built = configuration.build_adaptation(config)
     seeds = [config["seed"] + index for index in range(config["num_seeds"])]
     first = _checked(built.stream.draw(seeds[0]), built)
@@ -146,6 +148,7 @@ def _run(
     metrics_file.truncate(0)  # its rows are made of what is in predictions/
     source, methods, held = ready
     total = len(seeds) * len(methods)
+    devices = mesh.devices_of(mesh.settings_of(config))
     streams = {seeds[0]: first}
     with contextlib.ExitStack() as stack:
         clock = stack.enter_context(compile_clock())
@@ -162,7 +165,7 @@ def _run(
             clean = {seed: _clean(built, config, seed) for seed in left}
             if left:
                 initial = _initial(method, source.model, held)
-                for seed, kept in RUNS[config["seeds"]](method, initial, left, streams, clean, config):
+                for seed, kept in RUNS[config["seeds"]](method, initial, left, streams, clean, devices):
                     _keep(adaptations.kept(run_dir, name, seed), kept)
             for seed in seeds:
                 record = adaptations.read_record(adaptations.kept(run_dir, name, seed))
@@ -176,6 +179,7 @@ def _run(
                 progress.update(done, f"{name}/error", adaptations.headline(record))
     timing = {"wall_seconds": time.perf_counter() - began, "compile_seconds": sum(clock)}
     summary = _summary(config, built, methods, source, seeds, run_dir, timing)
+    summary["mesh"] = mesh.facts(mesh.beside_mesh(len(seeds), devices, config["seeds"]))
     write_json(run_dir / "summary.json", summary)
     adaptations.figures(run_dir)
     set_status(run_dir, "done", "")
@@ -274,6 +278,14 @@ def program(method: Method) -> Callable[[Any, Array, Key, Lane], Rows]:
     return run
 
 
+def spread(run: Callable[..., Rows], layout: Mesh) -> Callable[..., Rows]:
+    """Jit a `program` over seeds on a mesh and over their segments; the state is that of all.
+
+    (state, tables [S, M, …], keys [S], lanes [S, segments, L, …]) -> rows [S, segments, L, …].
+    """
+    return mesh.over_seeds(jax.vmap(run, in_axes=(None, None, None, 0)), layout, "vmap", common=1)
+
+
 def summary_of(adapted: Adapted, mask: Array) -> Rows:
     """Numbers for each row; what `info` says of rows as the mean over the real ones that have a number."""
 
@@ -305,9 +317,10 @@ def _one_after_the_other(
     seeds: Sequence[int],
     streams: Mapping[int, Stream],
     clean: Mapping[int, tuple[Any, Any]],
-    config: Mapping[str, Any],
+    devices: Sequence[Any],
 ) -> Any:
     """(seed, what is kept of it) of each as it comes; one program for all segments of a length."""
+    del devices
     run = jax.jit(program(method))
     for seed in seeds:
         stream, (images, labels) = streams[seed], clean[seed]
@@ -325,15 +338,19 @@ def _side_by_side(
     seeds: Sequence[int],
     streams: Mapping[int, Stream],
     clean: Mapping[int, tuple[Any, Any]],
-    config: Mapping[str, Any],
+    devices: Sequence[Any],
 ) -> Any:
-    """The same by one program over all seeds and segments, or one for each length of segments."""
+    """The same by one program over all seeds and segments, or one for each length of segments.
+
+    Seeds are spread over as many devices as divide them evenly.
+    """
     run = program(method)
-    over_segments = jax.vmap(run, in_axes=(None, None, None, 0))
-    together = jax.jit(jax.vmap(over_segments, in_axes=(None, 0, 0, 0)))
+    layout = mesh.beside_mesh(len(seeds), devices, "vmap")
+    together = spread(run, layout)
     pieces = segments(streams[seeds[0]])
-    tables = np.stack([_table(streams[seed], clean[seed][0]) for seed in seeds])
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    first = _table(streams[seeds[0]], clean[seeds[0]][0])
+    rest = (_table(streams[seed], clean[seed][0]) for seed in seeds[1:])
+    tables, keys = mesh.place(np.stack([first, *rest]), layout), mesh.seed_keys(seeds, layout)
     lanes = [[_lane(streams[seed], piece, len(clean[seed][0])) for piece in pieces] for seed in seeds]
     lengths = [piece.stop - piece.start for piece in pieces]
     found: dict[tuple[int, int], Any] = {}
@@ -343,11 +360,12 @@ def _side_by_side(
             lambda *leaves: np.stack(leaves),
             *[jax.tree.map(lambda *leaves: np.stack(leaves), *[mine[place] for place in places]) for mine in lanes],
         )
-        rows = jax.device_get(together(initial, tables, keys, stacked))
+        lanes_over = jax.tree.map(lambda leaf: mesh.place(leaf, layout), stacked)
+        rows = jax.device_get(together(initial, tables, keys, lanes_over))
         for index in range(len(seeds)):
             for at, place in enumerate(places):
                 found[index, place] = jax.tree.map(lambda leaf, i=index, a=at: leaf[i, a], rows)
-    timing = _timed(jax.jit(run), initial, jnp.asarray(tables[0]), keys[0], lanes[0][0])
+    timing = _timed(jax.jit(run), initial, jnp.asarray(first), jax.random.key(seeds[0]), lanes[0][0])
     for index, seed in enumerate(seeds):
         mine = [found[index, place] for place in range(len(pieces))]
         yield seed, _record(method, streams[seed], clean[seed][1], segments(streams[seed]), mine, timing)

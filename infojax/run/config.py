@@ -132,7 +132,7 @@ class BuiltAdaptation(NamedTuple):
 
 
 def _common_options() -> dict[str, Any]:
-    from infojax.types import Count, Range
+    from infojax.types import Count, NonNegativeInt, Range
 
     return {
         "seed": Annotated[int, Range(0, 2**31 - 1)],  # jax drops the higher bits of a seed
@@ -145,11 +145,19 @@ def _common_options() -> dict[str, Any]:
         "cpu_threads": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
         "sweep.metric": str | None,
         "sweep.direction": Literal["maximize", "minimize"],
+        "mesh.platform": Literal["auto", "cpu", "gpu", "tpu"],
+        "mesh.devices": Union[Count, None],  # noqa: UP007
+        "mesh.data": Count,
+        "mesh.matmul_precision": Literal["auto", "default", "high", "highest", "bfloat16"],
+        "mesh.distributed": Literal["auto", "off"],
+        "mesh.coordinator": str | None,
+        "mesh.processes": Union[Count, None],  # noqa: UP007
+        "mesh.process": Union[NonNegativeInt, None],  # noqa: UP007
     }
 
 
 def _train_options() -> dict[str, Any]:
-    from infojax.types import Count, NonNegativeInt
+    from infojax.types import Count
 
     return _common_options() | {
         "total_steps": Count,
@@ -163,14 +171,6 @@ def _train_options() -> dict[str, Any]:
         "checkpoint.every": Count,
         "checkpoint.keep": Count,
         "log.every": Count,
-        "mesh.platform": Literal["auto", "cpu", "gpu", "tpu"],
-        "mesh.devices": Union[Count, None],  # noqa: UP007  an Annotated alias has no `|`
-        "mesh.data": Count,
-        "mesh.matmul_precision": Literal["auto", "default", "high", "highest"],
-        "mesh.distributed": Literal["auto", "off"],
-        "mesh.coordinator": str | None,
-        "mesh.processes": Union[Count, None],  # noqa: UP007
-        "mesh.process": Union[NonNegativeInt, None],  # noqa: UP007
     }
 
 
@@ -237,7 +237,7 @@ TRAIN = App(
 ESTIMATE = App(
     name="estimate",
     parts=("estimator", "data"),
-    groups=("estimator", "data"),
+    groups=("estimator", "data", "mesh"),
     example="estimator=ksg",
     options=_estimate_options,
     chosen=_with_file,
@@ -247,7 +247,7 @@ ESTIMATE = App(
 ADAPT = App(
     name="adapt",
     parts=("method", "model", "data", "stream"),
-    groups=("method", "comparison", "model", "data", "stream"),
+    groups=("method", "comparison", "model", "data", "stream", "mesh"),
     example="method=tent",
     options=_adapt_options,
     chosen=lambda choices, _: choices,

@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from infojax.run import config as configuration
+from infojax.run import mesh
 from infojax.run.directory import (
     compile_clock,
     failures_noted,
@@ -68,6 +70,7 @@ def estimate(
 def estimate_from_config(config: dict[str, Any]) -> dict[str, Any]:
     """Estimate, or go on estimating, or show what is finished; returns the summary."""
     limit_cpu_threads(config["cpu_threads"])
+    mesh.begin_alone(mesh.settings_of(config), "estimate")
     built = configuration.build_estimation(config)
     fit = jax.jit(fit_of(built.estimator, config))
     num_samples = num_samples_of(built.data, config)
@@ -162,6 +165,7 @@ def _run(
     run_dir: Path,
 ) -> dict[str, Any]:
     began = time.perf_counter()
+    devices = mesh.devices_of(mesh.settings_of(config))
     truth = built.data.truth if config["quantity"] == "mutual_information" else None
     metrics_file = MetricsFile(run_dir / "metrics.jsonl")
     rows, position = whole_rows(metrics_file.path)
@@ -176,7 +180,7 @@ def _run(
         set_status(run_dir, "running", "")
         words = {"noun": "seed", "start": len(seeds) - len(left)}
         progress = stack.enter_context(Progress(len(seeds), enabled=config["progress"] and len(seeds) > 1, **words))
-        for seed, found, seconds in FITTED[config["seeds"]](fit, left, draw):
+        for seed, found, seconds in FITTED[config["seeds"]](fit, left, draw, devices):
             row = _row(seed, found, truth, seconds)
             metrics_file.write([row])
             for logger in loggers:
@@ -195,6 +199,7 @@ def _run(
     }
     # Read back, so that a run that went on is the same as one that was never stopped.
     summary = _summary(config, whole_rows(metrics_file.path)[0], seeds, built.estimator.why, about, timing)
+    summary["mesh"] = mesh.facts(mesh.beside_mesh(len(seeds), devices, config["seeds"]))
     write_json(run_dir / "summary.json", summary)
     figures(run_dir)
     set_status(run_dir, "done", "")
@@ -207,8 +212,16 @@ def _run(
 Fitted = Iterator[tuple[int, Estimate, float]]
 
 
-def _one_after_the_other(fit: Fit, seeds: Sequence[int], draw: Callable[[int], Samples]) -> Fitted:
+def spread(fit: Fit, layout: Mesh) -> Fit:
+    """Jit the fit of seeds side by side, over keys and samples [S, …] on a mesh of seeds."""
+    return mesh.over_seeds(fit, layout, "vmap")
+
+
+def _one_after_the_other(
+    fit: Fit, seeds: Sequence[int], draw: Callable[[int], Samples], devices: Sequence[Any]
+) -> Fitted:
     """(seed, estimate, seconds) of each as it comes; it is compiled with the first."""
+    del devices
     for seed in seeds:
         samples = draw(seed)
         before = time.perf_counter()
@@ -216,13 +229,14 @@ def _one_after_the_other(fit: Fit, seeds: Sequence[int], draw: Callable[[int], S
         yield seed, found, time.perf_counter() - before
 
 
-def _side_by_side(fit: Fit, seeds: Sequence[int], draw: Callable[[int], Samples]) -> Fitted:
+def _side_by_side(fit: Fit, seeds: Sequence[int], draw: Callable[[int], Samples], devices: Sequence[Any]) -> Fitted:
+    """The same of all by one program, on as many devices as divide them evenly."""
     if not seeds:
         return
-    keys = jax.numpy.stack([jax.random.key(seed) for seed in seeds])
-    samples = tuple(np.stack(arrays) for arrays in zip(*map(draw, seeds), strict=True))
+    layout = mesh.beside_mesh(len(seeds), devices, "vmap")
+    samples = (mesh.place(np.stack(arrays), layout) for arrays in zip(*map(draw, seeds), strict=True))
     before = time.perf_counter()
-    found = jax.device_get(jax.jit(jax.vmap(fit))(keys, *samples))
+    found = jax.device_get(spread(fit, layout)(mesh.seed_keys(seeds, layout), *samples))
     seconds = (time.perf_counter() - before) / len(seeds)
     for index, seed in enumerate(seeds):
         yield seed, jax.tree.map(lambda leaf, index=index: leaf[index], found), seconds

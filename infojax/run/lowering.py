@@ -34,12 +34,24 @@ from infojax.run import config as configuration
 from infojax.run.directory import origin
 from infojax.run.log import say, wide, write_json
 from infojax.run.loop import device_programs, host_programs
-from infojax.run.mesh import DATA_AXES, PRECISION, SEED_AXIS, Seeds, over_seeds, seed_mesh, settings_of
+from infojax.run.mesh import (
+    BFLOAT16,
+    DATA_AXES,
+    PRECISION,
+    SEED_AXIS,
+    Seeds,
+    beside_mesh,
+    check_alone,
+    over_seeds,
+    seed_mesh,
+    settings_of,
+)
 from infojax.types import Agent, Environment, HostFactory, Model, Rollout, UserError
 
 FILE = "lower.json"
 SHOWN = 8  # of the largest buffers
 FEW = 4  # programs
+BATCHES = 2  # of a stream: the loop over one would be opened, and what it learns never be read
 # Without these libtpu asks the machine's metadata server which slice it is a worker of, and refuses a second process,
 # since it would have to share the chips that nobody wants here.
 NO_SLICE = {
@@ -97,7 +109,7 @@ def lower_from_config(config: dict[str, Any], slice_name: str) -> dict[str, Any]
     """
     there = topology(slice_name)
     precision = settings_of(config).matmul_precision
-    precision = PRECISION["tpu"] if precision == "auto" else precision
+    precision = {"auto": PRECISION["tpu"], "bfloat16": BFLOAT16["tpu"]}.get(precision, precision)
     with jax.default_matmul_precision(precision):
         made = programs(config, there.devices)
         found = {program.name: read(program) for program in made}
@@ -210,6 +222,12 @@ def _laid_out(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout), tree)
 
 
+def _everywhere(tree: Any, mesh: Mesh) -> Any:
+    """Shapes of what lies once on every device."""
+    layout = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout), tree)
+
+
 def _training(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
     built = configuration.build(config)
     agent, environment, count = built.agent, built.environment, config["num_seeds"]
@@ -255,16 +273,29 @@ def _host_programs(agent: Agent, factory: HostFactory, count: int, mesh: Mesh, h
 
 
 def _adapting(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
-    """One step of every method on one batch; of the source model it takes the shapes of the weights alone."""
-    built = configuration.build_adaptation(config)
-    data, count, batch = built.data, config["num_seeds"], built.stream.batch_size
-    mesh = seed_mesh(count, devices)
-    images, mask = jax.ShapeDtypeStruct((batch, *data.image_shape), jnp.uint8), jax.ShapeDtypeStruct((batch,), bool)
+    """Two batches of every method's stream, which keep its loop one; of the source model the weights' shapes alone.
+
+    Seeds one after the other are a program of one; those side by side have a segment of their streams each.
+    """
+    check_alone(settings_of(config), "adapt")
+    built, together = configuration.build_adaptation(config), config["seeds"] == "vmap"
+    data, batch = built.data, built.stream.batch_size
+    count = config["num_seeds"] if together else 1
+    mesh = beside_mesh(count, devices, config["seeds"])
     held, wanted = None, config["source_images"]
     if wanted:  # clean images that a method may see before the stream
         size = min(adaptation.SOURCE_BATCH, wanted)
         held = jax.ShapeDtypeStruct((wanted // size, size, *data.image_shape), jnp.uint8)
     variables = jax.eval_shape(lambda: built.architecture.init(jax.random.key(0), data.num_classes, data.image_shape))
+    table = jax.ShapeDtypeStruct((BATCHES * batch, *data.image_shape), jnp.uint8)
+    of_batch, of_row = (BATCHES,), (BATCHES, batch)
+    lane = adaptation.Lane(
+        order=jax.ShapeDtypeStruct(of_row, jnp.int32),
+        mask=jax.ShapeDtypeStruct(of_row, bool),
+        learn=jax.ShapeDtypeStruct(of_batch, bool),
+        place=jax.ShapeDtypeStruct(of_batch, jnp.int32),
+    )
+    own = _laid_out(_over(count, (table, _key(), _over(1, lane) if together else lane)), mesh)
 
     def model(variables: Any) -> Model:
         return built.architecture.bundle(variables, data.num_classes, data.image_shape, data.mean, data.deviation)
@@ -273,27 +304,28 @@ def _adapting(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
         def init(variables: Any, held: Any) -> Any:
             return make(model(variables)).init(variables, held)
 
-        def step(state: Any, variables: Any, images: Any, key: Any, mask: Any) -> Any:
-            new, adapted = make(model(variables)).adapt(state, images, key, mask=mask, allowed=mask)
-            return new, adaptation.summary_of(adapted, mask)
+        def run(common: Any, *arguments: Any) -> Any:
+            state, variables = common
+            return adaptation.program(make(model(variables)))(state, *arguments)
 
-        state = jax.eval_shape(init, variables, held)
-        arguments = _over(count, (state, variables, images, _key(), mask))
-        function = over_seeds(step, mesh, config["seeds"], donate=True)
-        return Program(name, function, _laid_out(arguments, mesh), mesh.size, count, batch)
+        common = _everywhere((jax.eval_shape(init, variables, held), variables), mesh)
+        function = adaptation.spread(run, mesh) if together else over_seeds(run, mesh, "map", common=1)
+        return Program(name, function, (common, *own), mesh.size, count, BATCHES * batch)
 
     alone = config["choices"]["method"]
     return [program(name, make) for name, make in built.methods.items() if alone in (None, name)]
 
 
 def _estimating(config: dict[str, Any], devices: Sequence[Any]) -> list[Program]:
-    """The fit of all seeds."""
+    """The fit of seeds side by side, or of one where they come one after the other."""
+    check_alone(settings_of(config), "estimate")
     built = configuration.build_estimation(config)
-    size, count = estimation.num_samples_of(built.data, config), config["num_seeds"]
-    mesh = seed_mesh(count, devices)
+    size = estimation.num_samples_of(built.data, config)
+    count = config["num_seeds"] if config["seeds"] == "vmap" else 1
+    mesh = beside_mesh(count, devices, config["seeds"])
     dims = (built.data.dim_x, built.data.dim_y)[: 2 if config["quantity"] == "mutual_information" else 1]
     samples = tuple(jax.ShapeDtypeStruct((size, dim), jnp.float32) for dim in dims)
-    fit = over_seeds(estimation.fit_of(built.estimator, config), mesh, config["seeds"])
+    fit = estimation.spread(estimation.fit_of(built.estimator, config), mesh)
     return [Program("fit", fit, _laid_out(_over(count, (_key(), *samples)), mesh), mesh.size, count, size)]
 
 
@@ -650,7 +682,8 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
         f"{size(taken['total'])} of a chip's {size(chip['memory'])}, {size(per_seed)} for each seed besides the code"
     ]
     if found["chips"] < summary["chips"]:
-        lines.append(f"{summary['chips'] - found['chips']} chips have nothing to do: take as many seeds as chips")
+        idle = summary["chips"] - found["chips"]
+        lines.append(f"{idle} chips have nothing to do: take as many seeds as chips, with seeds=vmap")
     step = found["matrix_flops"] / (found["steps"] * on_chip)
     lines.append(
         f"{scaled(step)} FLOPs of matrix products for each of {found['steps']:,} steps of a seed; a call takes no less "

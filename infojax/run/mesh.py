@@ -10,7 +10,9 @@ Several processes (a TPU pod, a cluster) run the same program on one mesh. The f
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -56,19 +58,33 @@ def seed_mesh(num_seeds: int, devices: Sequence[Any] | None = None, shards: int 
     )
 
 
+def beside_mesh(num_seeds: int, devices: Sequence[Any], seeds: Seeds) -> Mesh:
+    """The mesh of seeds that run side by side; those that run one after the other have one device."""
+    return seed_mesh(num_seeds, devices) if seeds == "vmap" else seed_mesh(1, devices[:1])
+
+
 def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
-def over_seeds(function: Callable[..., Any], mesh: Mesh, seeds: Seeds, donate: bool = False) -> Callable[..., Any]:
-    """Jit `function` of one seed over a leading seed axis of all its arguments.
+def over_seeds(
+    function: Callable[..., Any], mesh: Mesh, seeds: Seeds, donate: bool = False, common: int = 0
+) -> Callable[..., Any]:
+    """Jit `function` of one seed over a leading seed axis of its arguments, save the first `common` that all share.
 
-    One seed on a device runs unbatched; several run by `vmap`, fast and equal to rounding, or by `lax.map`, one after
-    the other and bit for bit the single run.
+    What is common lies once on every device, without that axis. One seed on a device runs unbatched; several run by
+    `vmap`, fast and equal to rounding, or by `lax.map`, one after the other and bit for bit the single run.
     """
     axis = PartitionSpec(SEED_AXIS)
-    mapped = jax.shard_map(_local(function, seeds), mesh=mesh, in_specs=axis, out_specs=axis, check_vma=False)
-    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+
+    def mapped(*arguments: Any) -> Any:
+        shared, own = arguments[:common], arguments[common:]
+        # It enters as an argument of its own, since as a constant each seed of a `vmap` might get a copy.
+        local = lambda shared, own: _local(partial(function, *shared), seeds)(*own)  # noqa: E731
+        specs = (PartitionSpec(), axis)
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(shared, own)
+
+    return jax.jit(mapped, donate_argnums=(common,) if donate else ())
 
 
 def over_shards(
@@ -187,6 +203,10 @@ class Settings(NamedTuple):
 
 # A product of float32 matrices is rounded to TF32 by a GPU and to bfloat16 by a TPU unless they are told otherwise.
 PRECISION = {"cpu": None, "gpu": "highest", "tpu": "high"}
+# What jax calls one pass of bfloat16: what a TPU does by itself, and an algorithm that a GPU has to be told.
+BFLOAT16 = {"cpu": "bfloat16", "gpu": "BF16_BF16_F32", "tpu": "bfloat16"}
+# What the user has told jax himself, and what `begin` has told it last: a run must not inherit an earlier run's choice.
+_told_precision: dict[str, str | None] = {}
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
@@ -206,10 +226,55 @@ def begin(settings: Settings) -> None:
     devices = devices_of(settings)
     if settings.platform not in ("auto", jax.default_backend()):
         jax.config.update("jax_default_device", devices[0])
-    precision = settings.matmul_precision
-    if precision == "auto":
-        precision = jax.config.values["jax_default_matmul_precision"] or PRECISION.get(_kind(devices[0]))
-    jax.config.update("jax_default_matmul_precision", None if precision == "default" else precision)
+    _choose_precision(settings.matmul_precision, _kind(devices[0]))
+
+
+def _choose_precision(wanted: str, kind: str) -> None:
+    """Tell jax how precisely products of float32 are computed that do not say so themselves."""
+    name = "jax_default_matmul_precision"
+    if jax.config.values[name] != _told_precision.get("run", ""):
+        _told_precision["user"] = jax.config.values[name]
+    precision: str | None = wanted
+    if wanted == "auto":
+        precision = _told_precision.get("user") or PRECISION.get(kind)
+    elif wanted == "default":
+        precision = None
+    elif wanted == "bfloat16":
+        precision = BFLOAT16.get(kind, wanted)
+        if kind == "cpu" and is_first():
+            told = "infojax: mesh.matmul_precision=bfloat16 changes nothing on a CPU, which multiplies in float32"
+            print(told, file=sys.stderr)
+    _told_precision["run"] = precision
+    jax.config.update(name, precision)
+
+
+def begin_alone(settings: Settings, command: str) -> None:
+    """`begin` for what runs in one process and has no data to spread, only seeds.
+
+    Raises UserError also where several processes or shards are asked for, or a cluster of processes is recognised.
+    """
+    check_alone(settings, command)
+    if settings.distributed != "off" and recognised():
+        raise UserError(
+            f"infojax {command} runs in one process, and this is one of several; start it once, or use "
+            "mesh.distributed=off to leave each alone"
+        )
+    begin(settings._replace(distributed="off"))
+
+
+def check_alone(settings: Settings, command: str) -> None:
+    """Refuse what only training has: data of a seed in shards, and several processes."""
+    if settings.data != 1:
+        raise UserError(
+            f"mesh.data={settings.data} spreads the data of a seed, which only infojax train does; use mesh.data=1: "
+            f"infojax {command} spreads seeds over devices, with seeds=vmap"
+        )
+    named = {"coordinator": settings.coordinator, "processes": settings.processes, "process": settings.process}
+    for key, value in named.items():
+        if value is not None:
+            raise UserError(
+                f"mesh.{key}={value} is for several processes, and infojax {command} runs in one; leave it null"
+            )
 
 
 def devices_of(settings: Settings) -> list[Any]:

@@ -120,6 +120,34 @@ def test_nothing_moves_before_learning_starts():
     assert not np.array_equal(jax.tree.leaves(twice.learner.actor)[0], jax.tree.leaves(state.learner.actor)[0])
 
 
+def test_an_actor_waits_for_its_critics():
+    agent = sac.make(SPEC, none.make(SPEC), **{**SMALL, "actor_starts": 8})
+    state = agent.init(jax.random.key(0))
+    data = rollout(none.make(SPEC), state, jax.random.key(1))
+    once, _ = agent.update(state, data, jax.random.key(2))
+    for part in ("actor", "log_temperature"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(once.learner, part), getattr(state.learner, part))
+    assert not np.array_equal(jax.tree.leaves(once.learner.critic)[0], jax.tree.leaves(state.learner.critic)[0])
+    twice, _ = agent.update(once, data, jax.random.key(3))
+    for part in ("actor", "log_temperature"):
+        before, after = (jax.tree.leaves(getattr(one.learner, part))[0] for one in (once, twice))
+        assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("adopts", [True, False])
+def test_critics_are_adopted_or_start_anew(adopts):
+    agent = sac.make(SPEC, none.make(SPEC), **SMALL, adopt_critics=adopts)
+    fresh, learned = agent.init(jax.random.key(0)), agent.init(jax.random.key(1))
+    # Of another run the target critics are not the critics.
+    slow = jax.tree.map(lambda leaf: leaf + 1, learned.learner.target_critic)
+    learned = learned._replace(learner=learned.learner._replace(target_critic=slow))
+    begun = agent.adopt(fresh, learned).learner
+    jax.tree.map(np.testing.assert_array_equal, begun.actor, learned.learner.actor)
+    for part in ("critic", "target_critic"):
+        wanted = (learned if adopts else fresh).learner
+        jax.tree.map(np.testing.assert_array_equal, getattr(begun, part), getattr(wanted, part))
+
+
 def test_random_steps_are_uniform_over_the_bounds_and_then_end():
     agent = sac.make(SPEC, none.make(SPEC), **{**SMALL, "random_steps": 100})
     state = agent.init(jax.random.key(0))

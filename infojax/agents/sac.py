@@ -13,6 +13,10 @@ REDQ (Chen et al., 2021) is this learner with more critics, of which the target 
 (`num_critics`, `target_critics`), the actor the mean (`actor_value`), and many gradient steps of the critics for one
 of the actor (`updates_per_step`, `actor_period`).
 
+Who goes on from another run (`init_from`) takes over its critics too, as Eysenbach et al. (2019, section 4.2.1) do with
+skills, whose reward they found close to the task's. Where it is not, new critics (`adopt_critics=False`) learn what the
+actor that is taken over is worth before it moves (`actor_starts`), or it would climb what they do not know yet.
+
 Shapes: B environments, T steps an iteration, N = `batch_size`, inputs D = observation + context.
 """
 
@@ -75,6 +79,8 @@ def make(
     target_critics: Count = 2,
     actor_value: soft.ActorValue = "min",
     actor_period: Count = 1,
+    actor_starts: NonNegativeInt = 0,
+    adopt_critics: bool = True,
     normalize_observations: bool = False,
     extrinsic_weight: Finite = 1.0,
     intrinsic_weight: Finite = 1.0,
@@ -122,7 +128,8 @@ def make(
         reward = extrinsic_weight * seen.transitions.reward + intrinsic_weight * intrinsic
         learned, metrics = learner.critic_step(state.learner, seen, reward, batch, learns)
         if moves_actor:
-            learned, actor_metrics, _ = learner.actor_step(learned, seen, batch, learns)
+            moves = learns * (state.steps >= actor_starts).astype(jnp.float32)
+            learned, actor_metrics, _ = learner.actor_step(learned, seen, batch, moves)
             metrics |= actor_metrics
         objective_state, objective_metrics = objective.update(state.objective, seen.transitions, batch.key)
         metrics |= {"intrinsic_reward": jnp.mean(intrinsic), **objective_metrics}
@@ -133,7 +140,7 @@ def make(
 
     def adopt(state: SACState, learned: SACState) -> SACState:
         state = world.adopt(state, learned)
-        return state._replace(learner=soft.adopted(state.learner, learned.learner))
+        return state._replace(learner=soft.adopted(state.learner, learned.learner, adopt_critics))
 
     act = soft.acting(world, learner)
     return Agent(unroll, world.num_envs, objective.contexts, init, world.begin, act, update, world.report, adopt)

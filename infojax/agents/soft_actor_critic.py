@@ -45,10 +45,12 @@ class LearnerState(NamedTuple):
     temperature_optimizer: optax.OptState
 
 
-def adopted(fresh: LearnerState, learned: LearnerState) -> LearnerState:
-    """`fresh` with the networks of `learned`; optimisers and temperature start anew."""
+def adopted(fresh: LearnerState, learned: LearnerState, with_critics: bool = True) -> LearnerState:
+    """`fresh` with the actor of `learned`, and with its critics where wanted; optimisers and temperature start anew."""
+    fresh = fresh._replace(actor=take(fresh.actor, learned.actor, "actor"))
+    if not with_critics:
+        return fresh
     return fresh._replace(
-        actor=take(fresh.actor, learned.actor, "actor"),
         critic=take(fresh.critic, learned.critic, "critics"),
         target_critic=take(fresh.target_critic, learned.target_critic, "target critics"),
     )

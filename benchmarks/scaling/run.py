@@ -51,7 +51,7 @@ class Series(NamedTuple):
 SERIES = {
     "ppo_seeds": Series("PPO, seeds side by side", "PPO, seeds=vmap", "num_seeds", SEEDS, (*PPO, "seeds=vmap")),
     "ppo_seeds_map": Series(
-        "PPO, seeds one after the other", "PPO, seeds=map", "num_seeds", SEEDS, (*PPO, "seeds=map")
+        "PPO, seeds one after the other", "PPO, seeds=map", "num_seeds", (1, 4, 16), (*PPO, "seeds=map")
     ),
     "sac_seeds": Series(
         "SAC, seeds side by side", "SAC, seeds=vmap", "num_seeds", SEEDS, (*SAC, "seeds=vmap", "log.every=64")

@@ -94,7 +94,8 @@ def fine_tuning(trained, folder, *words):
 
 
 def test_a_run_starts_from_the_best_skill_of_another(trained, tmp_path):
-    config = fine_tuning(trained, tmp_path / "run", "agent.adopt_critics=false", "agent.actor_starts=100")
+    # Of another seed, or the networks that start anew would be those that the skills began with.
+    config = fine_tuning(trained, tmp_path / "run", "seed=5", "agent.adopt_critics=false", "agent.actor_starts=100")
     source = training.load(trained)
     returns = [source.summary["metrics"][f"evaluation/deterministic/return_skill_{k}"]["mean"] for k in range(3)]
     assert config["objective"]["num_skills"] == 3

@@ -111,8 +111,9 @@ def wrap(env: Any, body: Body, name: str, episode_length: int) -> Environment:
 
 
 def scoped(function: Any, *arguments: Any, **named: Any) -> Any:
-    """Brax is written for jax's default promotion rules; ours are stricter."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    """Brax is written for jax's default promotion rules, ours are stricter, and for float32 as it stands on a CPU."""
+    rules = (jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"))
+    with rules[0], rules[1], jax.default_matmul_precision("highest"):
         return function(*arguments, **named)
 
 

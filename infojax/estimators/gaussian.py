@@ -18,7 +18,8 @@ def estimate(x: Array, y: Array, fit: Array) -> Estimate:
     value = gaussian.mutual_information(cov, split, num_samples=n)
     # The variance of the log of the density ratio is the sum of squared canonical correlations; the second term is of
     # the second order, which many dimensions need.
-    whitened = jnp.linalg.solve(cov[:split, :split], cov[:split, split:]) @ jnp.linalg.inv(cov[split:, split:])
+    regression = jnp.linalg.solve(cov[:split, :split], cov[:split, split:])
+    whitened = jnp.matmul(regression, jnp.linalg.inv(cov[split:, split:]), precision="highest")
     strength = jnp.maximum(jnp.sum(whitened * cov[:split, split:]), 0)
     half = 1.96 * jnp.sqrt(strength / n + split * y.shape[1] / (2 * n**2))
     return parts.verdict(value, jnp.stack([value - half, value + half]), {"fit": fit}, {})

@@ -253,14 +253,15 @@ def normality(x: Array, y: Array) -> Array:
 
     a, b, whole = white(x), white(y), white(jnp.concatenate([x, y], axis=1))
     square_a, square_b = (a**2 - 1) / np.sqrt(2), (b**2 - 1) / np.sqrt(2)
-    correlation = jnp.matmul(a.T, b) / n
+    correlation = jnp.matmul(a.T, b, precision="highest") / n
     long_a = jnp.sum(a**2, axis=1, keepdims=True) - (a.shape[1] + 2)
     long_b = jnp.sum(b**2, axis=1, keepdims=True) - (b.shape[1] + 2)
 
     def across(left: Array, right: Array, less: Array | float) -> Array:
         """Scores of mean(left_i right_j) − less, the variance of the product from the mean of its square."""
-        mean = jnp.matmul(left.T, right) / n
-        variance = jnp.maximum(jnp.matmul((left**2).T, right**2) / n - mean**2, 1e-12)
+        mean = jnp.matmul(left.T, right, precision="highest") / n
+        second = jnp.matmul((left**2).T, right**2, precision="highest") / n
+        variance = jnp.maximum(second - mean**2, 1e-12)
         return jnp.max(jnp.abs(mean - less) / jnp.sqrt(variance / n))
 
     dims = whole.shape[1]

@@ -69,7 +69,7 @@ def separable(hidden_sizes: Sequence[int], embedding_size: int, activation: Acti
 
     def scores(parameters: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         left, right = network.apply(parameters["x"], x), network.apply(parameters["y"], y)
-        return jnp.matmul(left, right.T) / jnp.sqrt(jnp.float32(embedding_size))
+        return jnp.matmul(left, right.T, precision="highest") / jnp.sqrt(jnp.float32(embedding_size))
 
     return Critic(init, scores)
 
@@ -108,10 +108,11 @@ def gaussian_decoder(
         outputs = mlp(hidden_sizes, 2 * y.shape[1], activation=activation).apply(parameters, x)
         mean, raw = jnp.split(outputs, 2, axis=1)
         log_scale = low + (high - low) * linen.sigmoid(raw - jnp.log((high - 0) / (0 - low)))
-        # Expanded squares: a matrix product in place of an array of all differences.
-        precision = jnp.exp(-2 * log_scale)
-        square = jnp.matmul(precision, (y * y).T) - 2 * jnp.matmul(precision * mean, y.T)
-        constant = jnp.sum(precision * mean * mean + 2 * log_scale + jnp.log(2 * jnp.pi), axis=1, keepdims=True)
+        # Expanded squares: a matrix product in place of an array of all differences, whose terms cancel.
+        inverse = jnp.exp(-2 * log_scale)
+        mixed = jnp.matmul(inverse * mean, y.T, precision="highest")
+        square = jnp.matmul(inverse, (y * y).T, precision="highest") - 2 * mixed
+        constant = jnp.sum(inverse * mean * mean + 2 * log_scale + jnp.log(2 * jnp.pi), axis=1, keepdims=True)
         return -0.5 * (square + constant)
 
     return Critic(init, scores)

@@ -121,7 +121,7 @@ def make(
         zero = jnp.zeros((1, size), jnp.float32)
         both = reconstruction.apply(model.reconstruction, jnp.concatenate([jnp.eye(size, dtype=jnp.float32), zero]))
         lengths = jnp.sum(jnp.square(both[:-1] - jnp.broadcast_to(both[-1:], both[:-1].shape)), axis=-1)
-        return log_likelihood(model, belief, mean) - jnp.square(scale) @ lengths / 2
+        return log_likelihood(model, belief, mean) - jnp.matmul(jnp.square(scale), lengths, precision="highest") / 2
 
     def init(key: Key) -> LatentBayesianSurpriseState:
         keys = jax.random.split(key, 4)

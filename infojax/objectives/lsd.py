@@ -38,13 +38,18 @@ def unit(vector: Array) -> Array:
     return vector / jnp.sqrt(jnp.sum(jnp.square(vector)) + TINY)
 
 
+def exact(left: Array, right: Array) -> Array:
+    """Their matrix product in full precision, whatever networks multiply in: a bound must hold."""
+    return jnp.matmul(left, right, precision="highest")
+
+
 def iterate(encoder: Any, vectors: dict[str, Array], steps: int) -> dict[str, Array]:
     """`steps` of power iteration u ← WᵀW u / ‖WᵀW u‖ in every layer, W being [inputs, outputs]; exact in small ones."""
 
     def one(kernel: Array, vector: Array) -> Array:
         if vector.size <= EXACT_UP_TO:
-            return jnp.linalg.eigh(kernel.T @ kernel)[1][:, -1]
-        return jax.lax.fori_loop(0, steps, lambda _, u: unit(unit(kernel @ u) @ kernel), vector)
+            return jnp.linalg.eigh(exact(kernel.T, kernel))[1][:, -1]
+        return jax.lax.fori_loop(0, steps, lambda _, u: unit(exact(unit(exact(kernel, u)), kernel)), vector)
 
     return {name: one(layer["kernel"], vectors[name]) for name, layer in encoder.items()}
 
@@ -54,7 +59,7 @@ def normalized(encoder: Any, vectors: dict[str, Array]) -> Any:
 
     def one(layer: Any, vector: Array) -> Any:
         kernel = layer["kernel"]
-        largest = jnp.sqrt(jnp.sum(jnp.square(kernel @ vector)) + TINY)
+        largest = jnp.sqrt(jnp.sum(jnp.square(exact(kernel, vector))) + TINY)
         return {**layer, "kernel": kernel / jnp.broadcast_to(largest, kernel.shape)}
 
     return {name: one(layer, vectors[name]) for name, layer in encoder.items()}

@@ -683,7 +683,8 @@ def in_words(summary: Mapping[str, Any]) -> list[str]:
     ]
     if found["chips"] < summary["chips"]:
         idle = summary["chips"] - found["chips"]
-        lines.append(f"{idle} chips have nothing to do: take as many seeds as chips, with seeds=vmap")
+        how = "" if "agent" in summary["choices"] else ", with seeds=vmap"
+        lines.append(f"{idle} chips have nothing to do: take as many seeds as chips{how}")
     step = found["matrix_flops"] / (found["steps"] * on_chip)
     lines.append(
         f"{scaled(step)} FLOPs of matrix products for each of {found['steps']:,} steps of a seed; a call takes no less "

@@ -61,8 +61,8 @@ def affine(image: Array, matrix: Array, offset: Array, outside: Outside = "edge"
     height, width = image.shape[:2]
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], jnp.float32)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), axis=-1).astype(jnp.float32)
-    moved = jnp.einsum("ij,hwj->hwi", matrix - jnp.eye(2), grid - centre[None, None, :]) + offset[None, None, :]
-    place = grid + moved
+    moved = jnp.einsum("ij,hwj->hwi", matrix - jnp.eye(2), grid - centre[None, None, :], precision="highest")
+    place = grid + (moved + offset[None, None, :])
     corner = jnp.floor(place)
     share = place - corner
     row, column = corner[..., 0].astype(jnp.int32), corner[..., 1].astype(jnp.int32)
@@ -129,7 +129,7 @@ def grey(image: Array) -> Array:
     """Luminance [H, W, 1] of three channels, the mean of any other number."""
     channels = image.shape[-1]
     weights = jnp.array(LUMA if channels == len(LUMA) else (1 / channels,) * channels, jnp.float32)
-    return jnp.matmul(image, weights)[..., None]
+    return jnp.matmul(image, weights, precision="highest")[..., None]
 
 
 def blended(image: Array, other: Array, factor: Array) -> Array:
@@ -163,9 +163,9 @@ def blurred(image: Array, scale: Array) -> Array:
     weights = weights / jnp.sum(weights)
     height, width = image.shape[:2]
     rows = image[_reflected(jnp.arange(height)[:, None] + taps[None, :], height)]
-    image = jnp.einsum("htwc,t->hwc", rows, weights)
+    image = jnp.einsum("htwc,t->hwc", rows, weights, precision="highest")
     columns = image[:, _reflected(jnp.arange(width)[:, None] + taps[None, :], width)]
-    return jnp.einsum("hwtc,t->hwc", columns, weights)
+    return jnp.einsum("hwtc,t->hwc", columns, weights, precision="highest")
 
 
 def autocontrast(image: Array) -> Array:
@@ -214,7 +214,7 @@ def mixed(key: Key, image: Array, *, severity: float = 1.0, flip: float = 0.5, c
         return jax.lax.scan(step, image, (jnp.arange(LONGEST, dtype=jnp.float32), draws))[0]
 
     chains = jax.vmap(chain)(1 + jnp.floor(LONGEST * lengths), draws.reshape(CHAINS, LONGEST, 3))
-    return share[0] * image + (1 - share[0]) * jnp.tensordot(weights, chains, axes=1)
+    return share[0] * image + (1 - share[0]) * jnp.tensordot(weights, chains, axes=1, precision="highest")
 
 
 def operation(draw: Array, image: Array, severity: float) -> Array:
@@ -237,7 +237,7 @@ def operation(draw: Array, image: Array, severity: float) -> Array:
     solarised = jnp.where(image >= 1 - level, 1 - image, image)
     pointwise = [autocontrast(image), equalised(image), posterised, solarised]
     image = jnp.where(kind < len(pointwise), jnp.stack(pointwise)[jnp.minimum(kind, len(pointwise) - 1)], image)
-    return affine(image, jnp.matmul(turn, shear), offset, GREY)
+    return affine(image, jnp.matmul(turn, shear, precision="highest"), offset, GREY)
 
 
 def jittered(

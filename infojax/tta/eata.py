@@ -125,7 +125,7 @@ def make(
 def cosine(rows: Array, vector: Array) -> Array:
     """Cosine of each row [B, C] with a vector [C], with norms of at least 1e-8."""
     norms = jnp.maximum(jnp.linalg.norm(rows, axis=1), 1e-8) * jnp.maximum(jnp.linalg.norm(vector), 1e-8)
-    return jnp.matmul(rows, vector) / norms
+    return jnp.matmul(rows, vector, precision="highest") / norms
 
 
 def fisher_information(model: Model, variables: Any, paths: tuple[str, ...], source: Array) -> parts.Values:

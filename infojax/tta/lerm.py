@@ -61,5 +61,5 @@ def label_encoding_risk(logits: Array, where: Array) -> Array:
     predictions = jnp.where(where[:, None], probabilities(logits), 0)
     totals = jnp.sum(predictions, axis=0)
     # A class of which nothing is predicted keeps an encoding of zeros, and no gradient.
-    encodings = jnp.matmul(predictions.T, predictions) / jnp.maximum(totals, 1e-12)[:, None]
+    encodings = jnp.matmul(predictions.T, predictions, precision="highest") / jnp.maximum(totals, 1e-12)[:, None]
     return jnp.mean(jnp.abs(encodings - jnp.eye(len(totals), dtype=encodings.dtype)))

@@ -141,7 +141,7 @@ def chosen(when: Array, new: Any, old: Any) -> Any:
 def mean_over(values: Array, where: Array) -> Array:
     """The mean of [B, …] over the rows in `where`; 0 where there are none."""
     weights = where.astype(values.dtype)
-    total = jnp.tensordot(weights, values, axes=1)
+    total = jnp.tensordot(weights, values, axes=1, precision="highest")
     return total / jnp.maximum(jnp.sum(weights), 1)
 
 

@@ -131,7 +131,7 @@ def weights(logits: Array, average: Array, where: Array, temperature: float) -> 
     """Weights [B] of the rows in `where` [B], and which of them are diverse enough to be learned from [B]."""
     predicted = probabilities(logits)
     norms = jnp.linalg.norm(predicted, axis=1) * jnp.linalg.norm(average)
-    diversity = _stretched(1 - jnp.matmul(predicted, average) / jnp.maximum(norms, 1e-8), where)
+    diversity = _stretched(1 - jnp.matmul(predicted, average, precision="highest") / jnp.maximum(norms, 1e-8), where)
     certainty = _stretched(-categorical.entropy(logits), where)
     selected = where & (diversity >= parts.mean_over(diversity, where))
     return jnp.exp(diversity * certainty / temperature), selected

@@ -242,8 +242,10 @@ def collapse_guard(
         weights = jnp.where(there, keep**age, 0)
         faded = keep**count
         weight = faded * state.weight + jnp.sum(weights)
-        predictions = faded * state.predictions + jnp.einsum("b,mbc->mc", weights, probabilities(logits))
-        entropies = faded * state.entropies + jnp.matmul(categorical.entropy(logits), weights)
+        predictions = faded * state.predictions + jnp.einsum(
+            "b,mbc->mc", weights, probabilities(logits), precision="highest"
+        )
+        entropies = faded * state.entropies + jnp.matmul(categorical.entropy(logits), weights, precision="highest")
         met = state.rows + count
         total = jnp.maximum(weight, 1e-6)
         marginal = jnp.log(jnp.maximum(predictions / total, jnp.finfo(jnp.float32).tiny))

@@ -118,4 +118,4 @@ cloud-lint: $(VENV)/.dev $(VENV)-sky/.installed $(VENV)-xpk/.installed
 	$(VENV)-xpk/bin/python experiments/cloud/check.py jobset
 
 clean:
-	rm -rf $(VENV) $(VENV)-ray $(VENV)-sky $(VENV)-xpk build dist site
+	rm -rf $(VENV) $(VENV)-ray $(VENV)-sky $(VENV)-xpk $(VENV)-tpu build dist site

@@ -62,7 +62,7 @@ SERIES = {
         "PPO, brax/halfcheetah",
         "agent.num_envs",
         (16, 256, 4096),
-        ("agent=ppo", "objective=none", "env=brax/halfcheetah", *SHORT),
+        ("agent=ppo", "objective=none", "env=brax/halfcheetah", "agent.unroll=8", "agent.minibatches=2"),
     ),
 }
 

@@ -113,8 +113,14 @@ def picture(
             axes.set_xlabel("environment steps")
             tidy(axes, 9)
         row[0].set_ylabel(label)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    # A method may be missing in some of the worlds.
+    shown = {
+        label: handle for axes in panels[0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    named = [method for method in methods if method in shown]
+    columns = min(len(named), 4)
+    handles = [shown[name] for name in named]
+    figure.legend(handles, named, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     saved = save(figure, path)
     plt.close(figure)
     return saved

@@ -22,10 +22,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture(autouse=True)
+# Files of many programs that are compiled and hardly run.
+COMPILE = ("info_", "battery_rl", "diagnostics", "mesh", "project", "report", "together", "training")
+
+
+@pytest.fixture(scope="module", autouse=True)
 def quickly_compiled(request):
-    """The primitives are hundreds of small programs, compared at tolerances: without care they compile in less."""
-    if request.path.name.startswith("test_info_"):
+    """Where compiling is all that a test costs the compiler does not try hard; numbers are compared at tolerances."""
+    if request.path.name.removeprefix("test_").startswith(COMPILE):
         with testing.unoptimised():
             yield
     else:

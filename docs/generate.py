@@ -56,6 +56,10 @@ def relinked(text: str) -> str:
         "CONTRIBUTING.md": "contributing.md",
         "experiments/README.md": "experiments.md",
         "benchmarks/rl/README.md": "benchmarks.md",
+        "benchmarks/info/results.md": "benchmarks.md",
+        "benchmarks/scaling/results.md": "benchmarks.md",
+        "../benchmarks/scaling/results.md": "benchmarks.md",
+        "../benchmarks/scaling/README.md": "benchmarks.md",
         "estimate/README.md": "estimates.md",
         "estimates.png": "estimate/estimates.png",
         "table.md": "#each-estimate",
@@ -83,9 +87,10 @@ def main() -> None:
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
     with (OUT / "benchmarks.md").open("a") as file:
-        for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives")):
+        for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives"), ("scaling", "Scaling")):
             results = (ROOT / "benchmarks" / room / "results.md").read_text()
             file.write(f"\n## {heading}: the last measurement\n\n{results}")
+    shutil.copy(ROOT / "benchmarks" / "scaling" / "scaling.png", OUT)
     study = ROOT / "experiments" / "estimate"
     table = (study / "table.md").read_text()
     (OUT / "estimates.md").write_text(f"{relinked((study / 'README.md').read_text())}\n## Each estimate\n\n{table}")

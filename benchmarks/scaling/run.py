@@ -1,6 +1,6 @@
 """The driver: steps per second, memory and compile time against seeds and environments, beside the arithmetic limit.
 
-    python benchmarks/scaling/run.py            about ten minutes on two cores
+    python benchmarks/scaling/run.py            a quarter of an hour on two cores
     python benchmarks/scaling/run.py --quick    two points of each series at tiny sizes, to see that it works
 
 Every point is a process of its own (`point.py`), one after the other. It writes results.json, results.md and
@@ -115,8 +115,13 @@ def with_limit(found: dict[str, float], point: dict[str, Any], peak: float) -> d
 def best_rate(results: dict[str, Any]) -> float:
     """The best of all rates of matrix products that this run has measured, GFLOP/s."""
     rates = [peak["peak"]["gflops_per_second"] for peak in results["peaks"]]
+    return max([*rates, *rates_between(results)])
+
+
+def rates_between(results: dict[str, Any]) -> list[float]:
+    """The rates of matrix products between the repeats of all points, GFLOP/s, in order of size."""
     points = [point for series in results["series"].values() for point in series["points"]]
-    return max([*rates, *(square["gflops_per_second"] for point in points for square in point["squares"])])
+    return sorted(square["gflops_per_second"] for point in points for square in point["squares"])
 
 
 def short(number: float) -> str:
@@ -184,11 +189,14 @@ def shapes(results: dict[str, Any]) -> str:
 def markdown(results: dict[str, Any]) -> str:
     """The tables."""
     machine = results["machine"]
+    between = rates_between(results)
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
         f"Measured {results['date']} on {machine['processor']}, {machine['cores']} cores, no GPU; Python "
         f"{machine['python']}, {versions}. {results['minutes']:.1f} minutes; load before {results['load_before']}, "
-        f"after {results['load_after']}. Best rate of float32 matrix products {results['peak']:.0f} GFLOP/s.",
+        f"after {results['load_after']}. Best rate of float32 matrix products {results['peak']:.0f} GFLOP/s, which "
+        f"the limits are made of; between the repeats it was {between[0]:.0f} to {between[-1]:.0f}, "
+        f"{statistics.median(between):.0f} in the median.",
         "",
         "![Steps per second, memory of a seed and seconds of compiling, against seeds and environments](scaling.png)",
         "",

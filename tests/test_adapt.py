@@ -262,7 +262,10 @@ WRONG = [
     ("comparison=standart", "comparison=standart does not exist; did you mean standard?"),
     ("data=bmi/1v1-normal-0.75", "data=bmi/1v1-normal-0.75 is for infojax estimate, not for infojax adapt"),
     ("data=digit", "data=digit does not exist; did you mean digits?"),
-    ("estimator=ksg", "estimator does not exist in infojax adapt, which chooses method, comparison, model, data and"),
+    (
+        "estimator=ksg",
+        "estimator does not exist in infojax adapt, which chooses method, comparison, model, data, stream",
+    ),
     ("tent", "did you mean method=tent?"),
     ("method=tent,eata", "names several values; add -m"),
     ("method=tent method.learning_rate=0", "method.learning_rate=0 is out of range; give a number above 0"),

@@ -167,7 +167,7 @@ WRONG = [
     ("data=bmi", "data=bmi is a family; choose one of it"),
     ("data=bmi/1v1-normal-0.7", "did you mean bmi/1v1-normal-0.75"),
     ("data.task=spirall-1v1-normal-0.75", "is not a task of the benchmark"),
-    ("agent=sac", "agent does not exist in infojax estimate, which chooses estimator and data; try infojax train"),
+    ("agent=sac", "agent does not exist in infojax estimate, which chooses estimator, data and mesh; try infojax"),
     ("ksg", "did you mean estimator=ksg?"),
     ("estimator=ksg,gaussian", "estimator=ksg,gaussian names several values; add -m"),
     ("estimator.kk=3", "estimator.kk does not exist; did you mean estimator.k?"),

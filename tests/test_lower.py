@@ -286,6 +286,7 @@ def test_tables_fit_a_narrow_terminal(capsys):
     found = {"chips": 1, "seeds": 1, "steps": 1, "memory": memory, "matrix_flops": 1.0, "xla_bytes_once": 1.0}
     found |= {"cycles": 1.0, "collectives": {}, "compile_seconds": 1.0, "largest_buffers": entry}
     about = {"topology": "v5e:2x2", "chips": 4, "chip": lowering.CHIPS["v5e"]._asdict(), "matmul_precision": "high"}
+    about["choices"] = {"agent": "sac"}
     lowering.print_lowered({**about, "programs": {"chunk": found}}, "x", Console(width=80, force_terminal=True))
     printed = capsys.readouterr().out
     assert "x/lower.json" in printed and "f32[128,128]" in printed and "temporaries" in printed

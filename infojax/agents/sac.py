@@ -128,7 +128,7 @@ def make(
         reward = extrinsic_weight * seen.transitions.reward + intrinsic_weight * intrinsic
         learned, metrics = learner.critic_step(state.learner, seen, reward, batch, learns)
         if moves_actor:
-            moves = learns * (state.steps >= actor_starts).astype(jnp.float32)
+            moves = learns * (state.steps >= actor_starts).astype(jnp.float32) if actor_starts else learns
             learned, actor_metrics, _ = learner.actor_step(learned, seen, batch, moves)
             metrics |= actor_metrics
         objective_state, objective_metrics = objective.update(state.objective, seen.transitions, batch.key)

@@ -1,5 +1,6 @@
 """Strict settings for all tests: what is sloppy in our own code becomes an error."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import jax
 import pytest
 
 from infojax import testing
+from infojax.run import training
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -34,3 +36,24 @@ def quickly_compiled(request):
             yield
     else:
         yield
+
+
+@pytest.fixture
+def power_cut(monkeypatch):
+    """`with power_cut(n):` the n-th time that a run writes rows of metrics fails."""
+
+    @contextlib.contextmanager
+    def cut(number):
+        write, calls = training.MetricsFile.write, []
+
+        def stop(self, rows):
+            calls.append(rows)
+            if len(calls) == number:
+                raise RuntimeError("power cut")
+            return write(self, rows)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training.MetricsFile, "write", stop)
+            yield
+
+    return cut

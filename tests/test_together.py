@@ -59,20 +59,12 @@ def test_runs_are_grouped_by_what_one_program_can_do(tmp_path):
     assert sorted(len(group.configs) for group in together.groups(at_most_two)) == [2, 2]  # the third is left
 
 
-def test_runs_of_one_program_are_those_of_programs_of_their_own(tmp_path, monkeypatch):
+def test_runs_of_one_program_are_those_of_programs_of_their_own(tmp_path, power_cut):
     """Two runs of two seeds, interrupted in the third chunk and gone on with."""
     values = {"agent__discount": 0.5, "agent__learning_rate": 0.01}
     pair = [tiny(tmp_path / "first", num_seeds=2), tiny(tmp_path / "second", num_seeds=2, seed=4, **values)]
-    told, calls, write = [], [], training.MetricsFile.write
-
-    def stop(self, rows):
-        calls.append(rows)
-        if len(calls) == 6:
-            raise RuntimeError("power cut")
-        return write(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.MetricsFile, "write", stop)
+    told = []
+    with power_cut(6):
         together.train_together(pair, told.append)
     assert told[0] == "2 runs in one program, which differ in agent.learning_rate, agent.discount"
     assert "power cut" in told[1]

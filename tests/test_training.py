@@ -88,22 +88,12 @@ def test_another_configuration_is_refused_in_the_same_directory(finished):
 
 
 @pytest.mark.parametrize("env", ["maze/open", "gymnasium/Pendulum-v1"])
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(env, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(env, tmp_path, power_cut):
     """Stopped in the middle of the third chunk; the last checkpoint then damaged, so that it falls back once more."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     training.train_from_config(tiny(whole, env))
-    write, calls = training.MetricsFile.write, []
-
-    def stop(self, rows):
-        calls.append(rows)
-        if len(calls) == 3:
-            raise RuntimeError("power cut")
-        return write(self, rows)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.MetricsFile, "write", stop)
-        with pytest.raises(RuntimeError, match="power cut"):
-            training.train_from_config(tiny(broken, env))
+    with power_cut(3), pytest.raises(RuntimeError, match="power cut"):
+        training.train_from_config(tiny(broken, env))
     assert json.loads((broken / "status.json").read_text())["status"] == "failed"
     newest = max((broken / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
     victim = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)

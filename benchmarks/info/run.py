@@ -21,6 +21,9 @@ import numpy as np
 from primitives import size_of
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from machine import processor  # noqa: E402  the folder above is on the path now
+
 SAME = 1e-3  # largest error of a peer that still computes the same
 BARS = {
     "faster": "at least {wanted:g} times as fast as {peers}",
@@ -303,14 +306,6 @@ def markdown(results: dict[str, Any]) -> str:
             lines += case_lines(name, results["cases"][name])
     lines += primitive_lines(results["cases"])
     return "\n".join(lines)
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def earlier(output: Path | None, machine: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,9 @@ import flops
 import protocol
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from machine import processor  # noqa: E402  the folder above is on the path now
+
 OBSERVATION, ACTION = 4, 1  # inverted_pendulum; CartPole observes as much and has two actions
 STEPS = {256: 1024, 64: 4096}  # environment steps of one repeat, by network width and batch size
 PPO_SIZE, PPO_STEPS, PPO_ACTIONS = 64, 524_288, 2
@@ -239,14 +242,6 @@ def markdown(results: dict[str, Any]) -> str:
             lines.append(f"| {bar['bar']} | {bar['setting']} | {bar['value']:.2f} | {wanted} | {verdict} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

@@ -29,6 +29,9 @@ from matplotlib.axes import Axes
 from infojax.run.drawing import COLOURS, markdown_table, save, tidy, write_text
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from machine import processor  # noqa: E402  the folder above is on the path now
+
 RL = HERE.parent / "rl"
 PPO, SAC = ("agent=ppo", "objective=none", "env=maze/open"), ("agent=sac", "objective=none", "env=maze/open")
 # A quarter of the default's steps in a quarter of its minibatches, which at 16 environments have its 64 rows.
@@ -255,14 +258,6 @@ def picture(results: dict[str, Any], path: Path) -> None:
         axes[0][column].legend(fontsize=8, frameon=False)
     save(figure, path)
     plt.close(figure)
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import contextlib
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,14 @@ def _differing(jaxpr: Any, inputs: list[bool], axes: set[str]) -> list[bool]:
     return [differs(variable) for variable in jaxpr.outvars]
 
 
+def _counts_of_scan(parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """How many of the inputs of a `lax.scan` are constants and carried; jax 0.11 keeps them as trees."""
+    if "ft_in" in parameters:
+        constants, carried, _ = parameters["ft_in"].unpack()
+        return len(constants), len(carried)
+    return parameters["num_consts"], parameters["num_carry"]
+
+
 def _through(equation: Any, given: list[bool], axes: set[str]) -> list[bool]:
     """Which results of one equation differ between shards."""
     parameters, count = equation.params, len(equation.outvars)
@@ -246,7 +254,7 @@ def _through(equation: Any, given: list[bool], axes: set[str]) -> list[bool]:
     if equation.primitive.name == "axis_index":
         return [True] * count
     if equation.primitive.name == "scan":
-        constants, carried = parameters["num_consts"], parameters["num_carry"]
+        constants, carried = _counts_of_scan(parameters)
         while True:
             found = _differing(parameters["jaxpr"].jaxpr, given, axes)
             carry = given[constants : constants + carried]

@@ -241,8 +241,8 @@ def test_dirichlets_also_of_many_counts(posterior, prior):
 
 def test_equal_distributions_cancel_whether_constant_or_traced():
     """A compiler that folds constants may round them otherwise than what it computes when running."""
-    ones = jnp.ones(1000)
-    assert abs(float(jax.jit(lambda a: bayes.surprise_dirichlet(a, 1.0))(ones))) < 1e-4
+    ones = jnp.ones(1000)  # a float32 next to log Γ(1000) is 4.9e-4 away
+    assert abs(float(jax.jit(lambda a: bayes.surprise_dirichlet(a, 1.0))(ones))) < 5e-4
     assert abs(float(jax.jit(lambda a: bayes.surprise_beta(a, a, 1.0, 1.0))(1.0))) < 5e-7
     assert abs(float(jax.jit(lambda a: bayes.surprise_gamma(a, a, 2.0, 2.0))(2.0))) < 5e-7
 

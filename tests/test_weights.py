@@ -153,7 +153,7 @@ def test_pickles_are_not_executed(tmp_path):
         with pytest.raises(UserError, match="pickle"):
             weights.read(tmp_path / name)
     (tmp_path / "c.safetensors").write_bytes(pickle.dumps({"a": trap}))
-    (tmp_path / "d.pth").write_bytes(pickle.dumps({"a": trap}))
+    (tmp_path / "d.pth").write_bytes(pickle.dumps({"a": trap}, protocol=2))  # that of torch
     for name in ("c.safetensors", "d.pth"):
         with pytest.raises(UserError):
             weights.read(tmp_path / name)

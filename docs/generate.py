@@ -60,6 +60,8 @@ def relinked(text: str) -> str:
         "benchmarks/scaling/results.md": "benchmarks.md",
         "../benchmarks/scaling/results.md": "benchmarks.md",
         "../benchmarks/scaling/README.md": "benchmarks.md",
+        "../benchmarks/scaling/gpu/results.md": "benchmarks.md",
+        "benchmarks/scaling/gpu/results.md": "benchmarks.md",
         "estimate/README.md": "estimates.md",
         "estimates.png": "estimate/estimates.png",
         "table.md": "#each-estimate",
@@ -87,10 +89,13 @@ def main() -> None:
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
     with (OUT / "benchmarks.md").open("a") as file:
-        for room, heading in (("rl", "Reinforcement learning"), ("info", "Primitives"), ("scaling", "Scaling")):
+        rooms = {"rl": "Reinforcement learning", "info": "Primitives", "scaling": "Scaling"}
+        for room, heading in (rooms | {"scaling/gpu": "Scaling on a GPU"}).items():
             results = (ROOT / "benchmarks" / room / "results.md").read_text()
-            file.write(f"\n## {heading}: the last measurement\n\n{results}")
-    shutil.copy(ROOT / "benchmarks" / "scaling" / "scaling.png", OUT)
+            pictured = results.replace("](scaling.png)", f"]({room.replace('/', '-')}.png)")
+            file.write(f"\n## {heading}: the last measurement\n\n{pictured}")
+    for room in ("scaling", "scaling/gpu"):
+        shutil.copy(ROOT / "benchmarks" / room / "scaling.png", OUT / f"{room.replace('/', '-')}.png")
     study = ROOT / "experiments" / "estimate"
     table = (study / "table.md").read_text()
     (OUT / "estimates.md").write_text(f"{relinked((study / 'README.md').read_text())}\n## Each estimate\n\n{table}")

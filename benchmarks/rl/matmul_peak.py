@@ -59,8 +59,10 @@ def chain(rows: int, width: int, repeats: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
-    squares = {str(size): square(size, repeats) for size in SQUARES}
+    parser.add_argument("--squares", type=int, nargs="+", default=list(SQUARES))
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
+    squares = {str(size): square(size, repeats) for size in arguments.squares}
     keys = ("gflops_per_second", "gflops_per_cpu_second")
     result = {
         "peak": {key: max(rates[key] for rates in squares.values()) for key in keys},

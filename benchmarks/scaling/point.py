@@ -134,6 +134,7 @@ def main() -> None:
     together = count if config["seeds"] == "vmap" else 1
     result = {
         "words": arguments.words,
+        "device": jax.devices()[0].device_kind,
         "seeds": count,
         "environments": agent.num_envs,
         "steps_per_call": steps * count,

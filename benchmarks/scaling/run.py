@@ -1,7 +1,8 @@
 """The driver: steps per second, memory and compile time against seeds and environments, beside the arithmetic limit.
 
-    python benchmarks/scaling/run.py            a quarter of an hour on two cores
-    python benchmarks/scaling/run.py --quick    two points of each series at tiny sizes, to see that it works
+    python benchmarks/scaling/run.py                 a quarter of an hour on two cores
+    python benchmarks/scaling/run.py --device gpu    minutes on a GPU, whose series go further; written to gpu/
+    python benchmarks/scaling/run.py --quick         two points of each series at tiny sizes, to see that it works
 
 Every point is a process of its own (`point.py`), one after the other. It writes results.json, results.md and
 scaling.png; see README.md for what the figures are.
@@ -27,6 +28,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from infojax.run.drawing import COLOURS, markdown_table, save, tidy, write_text
+from infojax.run.mesh import PRECISION
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
@@ -70,16 +72,36 @@ SERIES = {
 }
 
 
-def clean_environment() -> dict[str, str]:
-    """The environment without a persistent compilation cache, flags and a number of threads."""
+# A GPU is not filled by what fills two cores, and a seed after another is no question there.
+GPU_VALUES = {
+    "ppo_seeds": (1, 16, 256, 2048),
+    "sac_seeds": (1, 16, 256),
+    "ppo_environments": (16, 1024, 16384, 131072),
+    "brax_environments": (256, 4096, 32768),
+}
+GPU_SQUARES = ("--squares", "4096", "8192")  # smaller ones are over before they fill it
+
+
+def series_of(device: str) -> dict[str, Series]:
+    """What is measured on a kind of device."""
+    if device == "cpu":
+        return SERIES
+    return {name: SERIES[name]._replace(values=values) for name, values in GPU_VALUES.items()}
+
+
+def clean_environment(device: str) -> dict[str, str]:
+    """The environment without a persistent compilation cache, flags and a number of threads; products as in a run."""
     dropped = {"JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "NPROC"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return kept | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
+    if device == "gpu":
+        kept |= {"JAX_DEFAULT_MATMUL_PRECISION": PRECISION["gpu"]}
+    platforms = {"cpu": "cpu", "gpu": "cuda,cpu"}[device]
+    return kept | {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_PLATFORMS": platforms, "PYTHONWARNINGS": "ignore"}
 
 
-def answer(words: Sequence[str]) -> dict[str, Any]:
+def answer(words: Sequence[str], device: str) -> dict[str, Any]:
     """The JSON line that a script prints last."""
-    done = subprocess.run([sys.executable, *words], env=clean_environment(), capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words], env=clean_environment(device), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} ended with code {done.returncode}:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -169,7 +191,7 @@ def table(series: dict[str, Any]) -> str:
             megabytes(row["resident_growth"]),
             f"{row['compile_seconds']:.1f}",
         ]
-        for value, row in zip(series["values"], series["figures"], strict=True)
+        for value, row in zip(series["values"], series["figures"], strict=False)  # cut off, perhaps
     ]
     return markdown_table(heads, rows)
 
@@ -195,7 +217,7 @@ def markdown(results: dict[str, Any]) -> str:
     between = rates_between(results)
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     lines = [
-        f"Measured {results['date']} on {machine['processor']}, {machine['cores']} cores, no GPU; Python "
+        f"Measured {results['date']} on {machine['device']}; Python "
         f"{machine['python']}, {versions}. {results['minutes']:.1f} minutes; load before {results['load_before']}, "
         f"after {results['load_after']}. Best rate of float32 matrix products {results['peak']:.0f} GFLOP/s, which "
         f"the limits are made of; between the repeats it was {between[0]:.0f} to {between[-1]:.0f}, "
@@ -222,9 +244,12 @@ def picture(results: dict[str, Any], path: Path) -> None:
     """Steps per second with limits, memory of a seed and seconds of compiling; seeds left, environments right."""
     figure, axes = plt.subplots(3, 2, figsize=(10, 9), sharex="col", sharey="row", layout="constrained")
     columns = {"num_seeds": 0, "agent.num_envs": 1}
+    every: list[set[int]] = [set(), set()]
     kinds = (("steps_per_second", "environment steps per second"), ("memory_per_seed", "bytes of a seed"))
     for index, series in enumerate(results["series"].values()):
-        column, colour, values = columns[series["key"]], COLOURS[index], series["values"]
+        column, colour = columns[series["key"]], COLOURS[index]
+        values = series["values"][: len(series["figures"])]
+        every[column] |= set(values)
         top: Axes = axes[0][column]
         for row, (key, _) in enumerate((*kinds, ("compile_seconds", ""))):
             found = [figure[key] for figure in series["figures"]]
@@ -239,7 +264,8 @@ def picture(results: dict[str, Any], path: Path) -> None:
             alpha=0.2,
             linewidth=0,
         )
-    for column, (name, values) in enumerate((("seeds", SEEDS), ("environments", ENVIRONMENTS))):
+    for column, name in enumerate(("seeds", "environments")):
+        values = sorted(every[column])
         for row, label in enumerate((*(label for _, label in kinds), "seconds of compiling")):
             here: Axes = axes[row][column]
             here.set_xscale("log", base=2)
@@ -260,14 +286,36 @@ def picture(results: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def write(results: dict[str, Any], output: Path) -> None:
+    """What is measured so far, so that a run that is cut off leaves it: the numbers, the tables, the picture."""
+    results["peak"] = peak = best_rate(results)
+    for found in results["series"].values():
+        found["figures"] = [with_limit(figures(point), point, peak) for point in found["points"]]
+    first = next(iter(results["series"].values()))["points"][0]
+    results["versions"] = first["versions"]
+    machine = results["machine"]
+    told = f"{machine['processor']}, {machine['cores']} cores"
+    machine["device"] = f"{told}, no GPU" if first["device"] == "cpu" else f"one {first['device']} beside {told}"
+    write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
+    write_text(output / "results.md", markdown(results))
+    picture(results, output / "scaling.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--series", nargs="+", choices=tuple(SERIES), default=list(SERIES))
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--series", nargs="+", choices=tuple(SERIES), help="all of the device, unless named")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, written to a folder of their own")
     parser.add_argument("--output", type=Path, help="folder for what is written; this one, or a temporary one")
     arguments = parser.parse_args()
-    output = arguments.output or (Path(tempfile.mkdtemp(prefix="scaling-")) if arguments.quick else HERE)
+    device, offered = arguments.device, series_of(arguments.device)
+    names = arguments.series or list(offered)
+    if unknown := [name for name in names if name not in offered]:
+        parser.error(f"--series {' '.join(unknown)} is not measured on a GPU, only {', '.join(offered)}")
+    home = HERE if device == "cpu" else HERE / device
+    output = arguments.output or (Path(tempfile.mkdtemp(prefix="scaling-")) if arguments.quick else home)
+    squares = GPU_SQUARES if device == "gpu" else ()
     output.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     results: dict[str, Any] = {
@@ -288,18 +336,18 @@ def main() -> None:
 
     def measure_peak() -> None:
         if not arguments.quick:
-            results["peaks"].append(answer([str(RL / "matmul_peak.py")]))
+            results["peaks"].append(answer([str(RL / "matmul_peak.py"), *squares], device))
             say(f"matrix products: {results['peaks'][-1]['peak']['gflops_per_second']:.0f} GFLOP/s")
 
     measure_peak()
-    for name in arguments.series:
-        series = SERIES[name]
+    for name in names:
+        series = offered[name]
         values = series.values[:2] if arguments.quick else series.values
         words = (*series.words, *QUICK) if arguments.quick else series.words
         found = results["series"][name] = {**series._asdict(), "values": values, "words": words, "points": []}
-        options = QUICK_POINT if arguments.quick else ("--repeats", str(arguments.repeats))
+        options = QUICK_POINT if arguments.quick else ("--repeats", str(arguments.repeats), *squares)
         for value in values:
-            point = answer([str(HERE / "point.py"), *words, f"{series.key}={value}", *options])
+            point = answer([str(HERE / "point.py"), *words, f"{series.key}={value}", *options], device)
             found["points"].append(point)
             told = figures(point)
             say(
@@ -307,18 +355,13 @@ def main() -> None:
                 f"{megabytes(told['memory_per_seed'])} MB a seed, compiled in {told['compile_seconds']:.1f} s; "
                 f"{len(point['repeats'])} repeats of {point['calls_per_repeat']}, load {point['load']['after']}"
             )
-            write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
+            results["load_after"] = point["load"]["after"]
+            results["minutes"] = (time.perf_counter() - began) / 60
+            write(results, output)
     # Once more at the end, so that a busy minute at the start cannot lower the limit.
     measure_peak()
-    results["peak"] = peak = best_rate(results)
-    for found in results["series"].values():
-        found["figures"] = [with_limit(figures(point), point, peak) for point in found["points"]]
-    results["versions"] = next(iter(results["series"].values()))["points"][0]["versions"]
-    results["load_after"] = round(os.getloadavg()[0], 2)
     results["minutes"] = (time.perf_counter() - began) / 60
-    write_text(output / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text(output / "results.md", markdown(results))
-    picture(results, output / "scaling.png")
+    write(results, output)
     print(f"\n{markdown(results)}\nwritten to {output}")
 
 

@@ -81,8 +81,7 @@ def over_seeds(
         shared, own = arguments[:common], arguments[common:]
         # It enters as an argument of its own, since as a constant each seed of a `vmap` might get a copy.
         local = lambda shared, own: _local(partial(function, *shared), seeds)(*own)  # noqa: E731
-        specs = (PartitionSpec(), axis)
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=axis, check_vma=False)(shared, own)
+        return _spread(local, mesh, (PartitionSpec(), axis), axis, (shared, own))
 
     return jax.jit(mapped, donate_argnums=(common,) if donate else ())
 
@@ -111,7 +110,10 @@ def over_shards(
     both = PartitionSpec(SEED_AXIS, DATA_AXES[0])
     specs = {"shard": both, "seed": PartitionSpec(SEED_AXIS)}
     out = specs[gives] if isinstance(gives, str) else tuple(specs[kind] for kind in gives)
-    mapped = jax.shard_map(_local(one_seed, seeds), mesh=mesh, in_specs=both, out_specs=out, check_vma=False)
+
+    def mapped(*arguments: Any) -> Any:
+        return _spread(_local(one_seed, seeds), mesh, (both,) * len(arguments), out, arguments)
+
     return jax.jit(mapped, donate_argnums=(0,) if donate else ())
 
 
@@ -130,10 +132,33 @@ def over_first_shards(function: Callable[..., Any], mesh: Mesh, seeds: Seeds) ->
     def mapped(state: Any, *arguments: Any) -> Any:
         seed = PartitionSpec(SEED_AXIS)
         specs = (PartitionSpec(SEED_AXIS, DATA_AXES[0]), *(seed for _ in arguments))
-        local = _local(one_seed, seeds)
-        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=seed, check_vma=False)(state, *arguments)
+        return _spread(_local(one_seed, seeds), mesh, specs, seed, (state, *arguments))
 
     return jax.jit(mapped)
+
+
+def _spread(
+    function: Callable[..., Any], mesh: Mesh, specs: Sequence[PartitionSpec], out: Any, arguments: Sequence[Any]
+) -> Any:
+    """What `function` gives under `jax.shard_map`, each argument laid out by its spec and the results by `out`.
+
+    Arrays without elements, such as the context of an agent that has none, are made anew inside: over those that come
+    from outside and are passed on to a result the compiler of jaxlib 0.11 breaks down.
+    """
+    leaves, structure = jax.tree.flatten(tuple(arguments))
+    laid = [spec for argument, spec in zip(arguments, specs, strict=True) for _ in jax.tree.leaves(argument)]
+
+    def local(*given: Any) -> Any:
+        rest = iter(given)
+        filled = [
+            next(rest) if jnp.size(leaf) else jnp.zeros(NamedSharding(mesh, spec).shard_shape(leaf.shape), leaf.dtype)
+            for leaf, spec in zip(leaves, laid, strict=True)
+        ]
+        return function(*jax.tree.unflatten(structure, filled))
+
+    given = [(leaf, spec) for leaf, spec in zip(leaves, laid, strict=True) if jnp.size(leaf)]
+    kept, kept_specs = [leaf for leaf, _ in given], tuple(spec for _, spec in given)
+    return jax.shard_map(local, mesh=mesh, in_specs=kept_specs, out_specs=out, check_vma=False)(*kept)
 
 
 def _local(function: Callable[..., Any], seeds: Seeds) -> Callable[..., Any]:

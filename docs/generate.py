@@ -56,6 +56,8 @@ def relinked(text: str) -> str:
         "CONTRIBUTING.md": "contributing.md",
         "experiments/README.md": "experiments.md",
         "benchmarks/rl/README.md": "benchmarks.md",
+        "ppo/results.md": "#ppo-the-last-measurement",
+        "../../experiments/latent_bayesian_surprise/README.md": "latent_bayesian_surprise/README.md",
         "benchmarks/info/results.md": "benchmarks.md",
         "benchmarks/scaling/results.md": "benchmarks.md",
         "../benchmarks/scaling/results.md": "benchmarks.md",
@@ -89,7 +91,7 @@ def main() -> None:
     for name, source in sources.items():
         (OUT / name).write_text(relinked(source.read_text()))
     with (OUT / "benchmarks.md").open("a") as file:
-        rooms = {"rl": "Reinforcement learning", "info": "Primitives", "scaling": "Scaling"}
+        rooms = {"rl": "Reinforcement learning", "rl/ppo": "PPO", "info": "Primitives", "scaling": "Scaling"}
         for room, heading in (rooms | {"scaling/gpu": "Scaling on a GPU"}).items():
             results = (ROOT / "benchmarks" / room / "results.md").read_text()
             pictured = results.replace("](scaling.png)", f"]({room.replace('/', '-')}.png)")

@@ -191,7 +191,7 @@ def table(series: dict[str, Any]) -> str:
             megabytes(row["resident_growth"]),
             f"{row['compile_seconds']:.1f}",
         ]
-        for value, row in zip(series["values"], series["figures"], strict=False)  # cut off, perhaps
+        for value, row in zip(series["values"], series["figures"], strict=True)
     ]
     return markdown_table(heads, rows)
 
@@ -247,8 +247,7 @@ def picture(results: dict[str, Any], path: Path) -> None:
     every: list[set[int]] = [set(), set()]
     kinds = (("steps_per_second", "environment steps per second"), ("memory_per_seed", "bytes of a seed"))
     for index, series in enumerate(results["series"].values()):
-        column, colour = columns[series["key"]], COLOURS[index]
-        values = series["values"][: len(series["figures"])]
+        column, colour, values = columns[series["key"]], COLOURS[index], series["values"]
         every[column] |= set(values)
         top: Axes = axes[0][column]
         for row, (key, _) in enumerate((*kinds, ("compile_seconds", ""))):
@@ -344,10 +343,11 @@ def main() -> None:
         series = offered[name]
         values = series.values[:2] if arguments.quick else series.values
         words = (*series.words, *QUICK) if arguments.quick else series.words
-        found = results["series"][name] = {**series._asdict(), "values": values, "words": words, "points": []}
+        found = results["series"][name] = {**series._asdict(), "values": [], "words": words, "points": []}
         options = QUICK_POINT if arguments.quick else ("--repeats", str(arguments.repeats), *squares)
         for value in values:
             point = answer([str(HERE / "point.py"), *words, f"{series.key}={value}", *options], device)
+            found["values"].append(value)
             found["points"].append(point)
             told = figures(point)
             say(

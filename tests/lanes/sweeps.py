@@ -69,7 +69,6 @@ def lane(folder: Path, words: Sequence[str], seconds: float = 0.0) -> Lane:
     environment = dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "JAX_COMPILATION_CACHE_DIR": str(Path.home() / ".cache" / "infojax" / "lanes"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.02",
         "NPROC": "1",
